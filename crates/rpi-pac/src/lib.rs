@@ -1,0 +1,2 @@
+//! Registers of the Raspberry Pi SoCs, one file per block.
+#![cfg_attr(not(test), no_std)]

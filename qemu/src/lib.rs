@@ -1,0 +1,1 @@
+//! Virtual boards: finds or installs QEMU, runs nodes.
