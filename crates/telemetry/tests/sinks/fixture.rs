@@ -1,0 +1,145 @@
+//! A node with something in every field, as the sinks see it.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use telemetry::net_info::{Ipv4, Ipv4Source, Lease, Link};
+use telemetry::sample::{Area, CoreTime, Memory, NicCounts, Throttled, WorkloadCounts};
+use telemetry::{
+    Counted, Histogram, History, Level, LogRing, NetInfo, NodeInfo, Sample, Snapshot, WorkloadState, WorkloadStatus,
+};
+
+pub(crate) struct Node {
+    pub(crate) info: NodeInfo,
+    pub(crate) net: NetInfo,
+    pub(crate) history: Box<History>,
+    pub(crate) workloads: Vec<(WorkloadStatus, Histogram)>,
+    pub(crate) crashes: Vec<Counted>,
+    pub(crate) malformed: Vec<Counted>,
+    pub(crate) events: Vec<Counted>,
+    pub(crate) log: Box<LogRing>,
+}
+
+impl Node {
+    /// A node that knows nothing yet but one empty sample.
+    pub(crate) fn just_started() -> Self {
+        let mut history = Box::new(History::new());
+        history.push(Sample::EMPTY);
+        Self {
+            info: NodeInfo::default(),
+            net: NetInfo::EMPTY,
+            history,
+            workloads: Vec::new(),
+            crashes: Vec::new(),
+            malformed: Vec::new(),
+            events: Vec::new(),
+            log: Box::new(LogRing::new()),
+        }
+    }
+
+    /// A node at work for `seconds`, whose figures all differ from each other.
+    pub(crate) fn at_work(seconds: u64) -> Self {
+        let mut node = Self::just_started();
+        node.info = NodeInfo {
+            name: "pi-123456".try_into().unwrap(),
+            board: "Raspberry Pi 3 Model B".try_into().unwrap(),
+            soc: "BCM2837".try_into().unwrap(),
+            revision: 0xa0_2082,
+            serial: 0x1234_5678_9abc,
+            version: "0.1.0",
+            build: "abcdef0",
+        };
+        node.net = NetInfo {
+            driver: Some("cdc_ether"),
+            mac: [0xb8, 0x27, 0xeb, 0x12, 0x34, 0x56],
+            link: Link::Up { speed_mbps: Some(100), is_full_duplex: Some(true) },
+            ipv4: Some(Ipv4 {
+                address: Ipv4Addr::new(10, 0, 2, 15),
+                prefix_len: 24,
+                gateway: Some(Ipv4Addr::new(10, 0, 2, 2)),
+                source: Ipv4Source::Dhcp,
+            }),
+            lease: Some(Lease { server: Ipv4Addr::new(10, 0, 2, 2), obtained_us: 1_000_000, duration_s: 3600 }),
+            tcp_connections: 3,
+            ..NetInfo::EMPTY
+        };
+        node.net.ipv6.push((Ipv6Addr::new(0xfe80, 0, 0, 0, 0xba27, 0xebff, 0xfe12, 0x3456), 64)).unwrap();
+        for (core, name, spec) in [(1, "cpu", "cpu:load=50%"), (2, "memory", "memory:mode=copy")] {
+            let status = WorkloadStatus {
+                core,
+                name,
+                spec: spec.try_into().unwrap(),
+                state: WorkloadState::Running,
+                ..WorkloadStatus::EMPTY
+            };
+            let durations = Histogram::new();
+            (0..1000).for_each(|i| durations.record(i * u64::from(core) * 37));
+            node.workloads.push((status, durations));
+        }
+        node.crashes = vec![Counted { what: "panic", count: 1 }, Counted { what: "watchdog", count: 0 }];
+        node.malformed = vec![Counted { what: "ethernet", count: 5 }, Counted { what: "ipv4", count: 6 }];
+        node.events = vec![Counted { what: "usb_stall", count: 7 }];
+        node.log.push(12_000_000, Level::Info, 0, format_args!("the first line"));
+        for second in 0..=seconds {
+            node.history.push(sample(second));
+        }
+        node
+    }
+
+    /// Shows the node to `show`.
+    pub(crate) fn show<T>(&self, show: impl FnOnce(&Snapshot<'_>) -> T) -> T {
+        let workloads: Vec<_> = self.workloads.iter().map(|(status, d)| (status.clone(), d)).collect();
+        show(&Snapshot {
+            node: &self.info,
+            net: &self.net,
+            sample: self.history.newest().unwrap(),
+            history: &self.history,
+            workloads: &workloads,
+            crashes: &self.crashes,
+            malformed: &self.malformed,
+            events: &self.events,
+            log: &self.log,
+        })
+    }
+}
+
+fn sample(second: u64) -> Sample {
+    let us = second * 1_000_000;
+    let share = |permille: u64| Some(CoreTime { busy_us: us / 1000 * permille, idle_us: us - us / 1000 * permille });
+    let mut workloads = [WorkloadCounts::EMPTY; telemetry::CORES];
+    workloads[1] = WorkloadCounts { runs: 1, operations: 50 * second, busy_us: us / 2, ..WorkloadCounts::EMPTY };
+    workloads[2] =
+        WorkloadCounts { runs: 2, operations: 4, bytes: second * 1_250_000_000, busy_us: us, errors: 3, progress: 9 };
+    Sample {
+        at_us: us,
+        unix_us: Some(1_795_360_716_000_000 + us),
+        clock_error_us: Some(1_500),
+        cores: [share(30), share(500), share(1000), share(0)],
+        memory: Memory {
+            total: 960 << 20,
+            free: 940 << 20,
+            image: 700_000,
+            heap: Area { size: 8 << 20, used: 1 << 20, peak: 2 << 20 },
+            dma: Area { size: 1 << 20, used: 1 << 19, peak: 1 << 19 },
+            stacks: [Area { size: 65_536, used: 0, peak: 9_000 }; 4],
+        },
+        nic: NicCounts {
+            rx_frames: second * 1_000,
+            rx_bytes: second * 1_537_500,
+            rx_errors: 1,
+            rx_dropped: 2,
+            tx_frames: second * 900,
+            tx_bytes: second * 137_500,
+            tx_errors: 3,
+            tx_dropped: 4,
+            carrier_changes: 5,
+            restarts: 6,
+        },
+        interrupts: Some(second * 10_000),
+        temperature_mc: Some(48_234),
+        throttled: Some(Throttled(0x5_0000)),
+        clocks_hz: [Some(1_200_000_000), Some(400_000_000), None, Some(48_000_000), None],
+        workloads,
+        log_lines: 1,
+        log_lines_dropped: 0,
+    }
+}

@@ -1,0 +1,82 @@
+//! The status page is well formed, whole and harmless.
+
+use telemetry::sinks::page;
+
+use crate::fixture::Node;
+
+fn page(node: &Node) -> String {
+    let mut text = String::new();
+    node.show(|snapshot| page::render(snapshot, &mut text)).unwrap();
+    text
+}
+
+/// Checks that elements nest, and returns the names of all that were opened.
+fn check_nesting(html: &str) -> Vec<String> {
+    // Elements that have no end, or whose end HTML lets one leave out.
+    const OPEN: [&str; 6] = ["!DOCTYPE", "meta", "link", "td", "th", "path/"];
+    let (mut stack, mut names) = (Vec::new(), Vec::new());
+    let mut rest = html;
+    while let Some((_, tag)) = rest.split_once('<') {
+        let (tag, after) = tag.split_once('>').unwrap();
+        rest = after;
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(stack.pop().as_deref(), Some(name), "before {after}");
+            continue;
+        }
+        let name = tag.split(' ').next().unwrap().to_owned();
+        names.push(name.clone());
+        if !OPEN.contains(&name.as_str()) && !tag.ends_with('/') {
+            stack.push(name);
+        }
+    }
+    assert_eq!(stack, Vec::<String>::new());
+    names
+}
+
+#[test]
+fn the_page_is_whole_and_needs_nothing_from_elsewhere() {
+    let html = page(&Node::at_work(100));
+    let names = check_nesting(&html);
+    assert!(names.iter().filter(|n| *n == "svg").count() == 3, "{names:?}");
+    for outside in ["http:", "https:", "src=", "@import", "url(", "<script"] {
+        assert!(!html.contains(outside), "{outside}");
+    }
+    for text in [
+        "pi-123456",
+        "Raspberry Pi 3 Model B",
+        "10.0.2.15/24 (dhcp)",
+        "fe80::ba27:ebff:fe12:3456/64",
+        "b8:27:eb:12:34:56",
+        "48.2 °C",
+        "cpu:load=50%",
+        "the first line",
+        "up 00:01:40",
+        "under_voltage since boot",
+        "1 panic",
+        "12.3Mbit/s",
+    ] {
+        assert!(html.contains(text), "{text} is missing in\n{html}");
+    }
+}
+
+#[test]
+fn the_page_of_a_node_that_knows_nothing_is_whole() {
+    let html = page(&Node::just_started());
+    check_nesting(&html);
+    assert!(html.contains("none yet") && html.contains("no controller"));
+}
+
+#[test]
+fn nothing_that_a_peer_says_becomes_markup() {
+    let mut node = Node::at_work(3);
+    let before = check_nesting(&page(&node));
+    let evil = "</pre><script>alert('1')</script>\"&<b>";
+    node.log.push(1, telemetry::Level::Info, 0, format_args!("{evil}"));
+    node.info.name = evil.try_into().unwrap();
+    node.info.board = evil.try_into().unwrap();
+    node.workloads[0].0.spec = evil.try_into().unwrap();
+    node.workloads[0].0.reason = evil.try_into().unwrap();
+    let html = page(&node);
+    assert_eq!(check_nesting(&html), before);
+    assert!(!html.contains("<script") && html.contains("&lt;script&gt;alert(&#39;1&#39;)"));
+}
