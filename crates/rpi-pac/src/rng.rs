@@ -28,4 +28,3 @@ pub struct Registers {
 }
 
 const _: () = assert!(size_of::<Registers>() == 0x14);
-

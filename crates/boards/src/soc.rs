@@ -1,0 +1,232 @@
+//! The SoCs, and where each has its blocks.
+
+use core::fmt;
+use core::ops::Range;
+
+use rpi_pac::{bcm2711, bcm2837};
+
+/// A SoC that the image runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Soc {
+    /// BCM2837, BCM2837B0 or BCM2710A1: four Cortex-A53.
+    Bcm2837,
+    /// BCM2711: four Cortex-A72.
+    Bcm2711,
+}
+
+/// What differs from SoC to SoC. Addresses are as the ARM cores see them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The SoC's name.
+    pub name: &'static str,
+    /// Its cores' name.
+    pub core_name: &'static str,
+    /// How many cores it has.
+    pub cores: usize,
+    /// Where the firmware's spin table has the entry address of cores 1, 2 and 3: a core that finds something other than
+    /// 0 there after an event jumps to it (raspberrypi/tools, armstubs/armstub8.S: spin_cpu1 to spin_cpu3).
+    pub spin_table: [u64; 3],
+    /// All device memory, in ascending order. What is not in here is RAM or nothing.
+    pub device_memory: &'static [Range<u64>],
+    /// Added to a RAM address to give the bus address for DMA.
+    pub dma_offset: u64,
+    /// RAM that all bus masters reach ends here.
+    pub dma_limit: u64,
+    /// The PL011 of the console.
+    pub uart0: u64,
+    /// The AUX block with the mini UART.
+    pub aux: u64,
+    /// GPIO.
+    pub gpio: u64,
+    /// Mailbox.
+    pub mailbox: u64,
+    /// Watchdog and reset.
+    pub pm: u64,
+    /// BCM2835's random number generator, where there is one.
+    pub rng: Option<u64>,
+    /// DWC2 USB controller.
+    pub usb: u64,
+    /// GENET Ethernet controller, where there is one.
+    pub genet: Option<u64>,
+    /// The interrupt controller.
+    pub interrupt_controller: InterruptController,
+    /// Interrupt numbers.
+    pub irqs: Irqs,
+}
+
+/// Which interrupt controller, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterruptController {
+    /// ARMCTRL for the peripherals, behind the per-core controller of BCM2836.
+    Bcm2836 {
+        /// The per-core controller.
+        local: u64,
+        /// ARMCTRL.
+        armctrl: u64,
+    },
+    /// GIC-400.
+    Gic400 {
+        /// Distributor.
+        distributor: u64,
+        /// CPU interface.
+        cpu_interface: u64,
+    },
+}
+
+/// Interrupts by the numbers of the SoC's interrupt controller: ARMCTRL's 0–71, or the GIC's INTID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Irqs {
+    /// PL011.
+    pub uart0: u32,
+    /// Mini UART.
+    pub aux: u32,
+    /// Mailbox.
+    pub mailbox: u32,
+    /// DWC2 USB controller.
+    pub usb: u32,
+}
+
+/// GPIO pins of the console on the header: transmit and receive. PL011 is their alternate function 0, the mini UART 5
+/// (ARM Peripherals, section 6.2; BCM2711 Peripherals, section 5.3).
+pub const CONSOLE_PINS: [u8; 2] = [14, 15];
+/// GPIO pins over which boards with Bluetooth connect its chip to the PL011, as alternate function 3.
+pub const BLUETOOTH_PINS: [u8; 2] = [32, 33];
+
+/// `MIDR_EL1` bits that name the designer and the part (Arm ARM, MIDR_EL1: implementer 31:24, part number 15:4).
+const MIDR_PART_MASK: u64 = 0xff00_fff0;
+/// Arm, Cortex-A53 (Cortex-A53 TRM, section 4.3.1).
+const MIDR_CORTEX_A53: u64 = 0x4100_d030;
+/// Arm, Cortex-A72 (Cortex-A72 TRM, section 4.3.1).
+const MIDR_CORTEX_A72: u64 = 0x4100_d080;
+/// Interrupts of the GIC that each core has to itself; shared peripheral interrupt n is INTID 32 + n.
+const GIC_FIRST_SPI: u32 = 32;
+/// See [`Facts::spin_table`].
+const SPIN_TABLE: [u64; 3] = [0xe0, 0xe8, 0xf0];
+
+impl Soc {
+    /// Returns the SoC whose cores identify themselves by this value of MIDR_EL1, if it is a known one.
+    #[must_use]
+    pub const fn from_midr(midr: u64) -> Option<Self> {
+        match midr & MIDR_PART_MASK {
+            MIDR_CORTEX_A53 => Some(Self::Bcm2837),
+            MIDR_CORTEX_A72 => Some(Self::Bcm2711),
+            _ => None,
+        }
+    }
+
+    /// Returns what is known about the SoC.
+    #[must_use]
+    pub const fn facts(self) -> &'static Facts {
+        match self {
+            Self::Bcm2837 => &BCM2837,
+            Self::Bcm2711 => &BCM2711,
+        }
+    }
+}
+
+impl fmt::Display for Soc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.facts().name)
+    }
+}
+
+static BCM2837: Facts = Facts {
+    name: "BCM2837",
+    core_name: "Cortex-A53",
+    cores: 4,
+    spin_table: SPIN_TABLE,
+    device_memory: &[
+        bcm2837::PERIPHERALS..bcm2837::PERIPHERALS + bcm2837::PERIPHERALS_LEN,
+        bcm2837::LOCAL..bcm2837::LOCAL + bcm2837::LOCAL_LEN,
+    ],
+    dma_offset: bcm2837::DMA_OFFSET,
+    dma_limit: bcm2837::PERIPHERALS,
+    uart0: bcm2837::UART0,
+    aux: bcm2837::AUX,
+    gpio: bcm2837::GPIO,
+    mailbox: bcm2837::MAILBOX,
+    pm: bcm2837::PM,
+    rng: Some(bcm2837::RNG),
+    usb: bcm2837::USB,
+    genet: None,
+    interrupt_controller: InterruptController::Bcm2836 { local: bcm2837::LOCAL, armctrl: bcm2837::ARMCTRL },
+    irqs: Irqs {
+        uart0: bcm2837::irq::UART0 as u32,
+        aux: bcm2837::irq::AUX as u32,
+        mailbox: bcm2837::irq::MAILBOX as u32,
+        usb: bcm2837::irq::USB as u32,
+    },
+};
+
+static BCM2711: Facts = Facts {
+    name: "BCM2711",
+    core_name: "Cortex-A72",
+    cores: 4,
+    spin_table: SPIN_TABLE,
+    device_memory: &[
+        // GENET and PCIe lie below the low peripherals (Linux bcm2711.dtsi, `scb`).
+        0xfd50_0000..bcm2711::PERIPHERALS,
+        bcm2711::PERIPHERALS..bcm2711::PERIPHERALS + bcm2711::PERIPHERALS_LEN,
+        bcm2711::LOCAL..bcm2711::LOCAL + bcm2711::LOCAL_LEN,
+    ],
+    dma_offset: bcm2711::DMA_OFFSET,
+    dma_limit: bcm2711::DMA_LIMIT,
+    uart0: bcm2711::UART0,
+    aux: bcm2711::AUX,
+    gpio: bcm2711::GPIO,
+    mailbox: bcm2711::MAILBOX,
+    pm: bcm2711::PM,
+    rng: None,
+    usb: bcm2711::USB,
+    genet: Some(bcm2711::GENET),
+    interrupt_controller: InterruptController::Gic400 { distributor: bcm2711::GICD, cpu_interface: bcm2711::GICC },
+    irqs: Irqs {
+        uart0: GIC_FIRST_SPI + bcm2711::spi::UART,
+        aux: GIC_FIRST_SPI + bcm2711::spi::AUX,
+        mailbox: GIC_FIRST_SPI + bcm2711::spi::MAILBOX,
+        usb: GIC_FIRST_SPI + bcm2711::spi::USB,
+    },
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOCS: [Soc; 2] = [Soc::Bcm2837, Soc::Bcm2711];
+
+    #[test]
+    fn the_soc_follows_from_its_cores() {
+        // Values that the cores report: A53 r0p4 (Pi 3), A72 r0p3 (Pi 4), A76 r4p1 (Pi 5).
+        assert_eq!(Soc::from_midr(0x410f_d034), Some(Soc::Bcm2837));
+        assert_eq!(Soc::from_midr(0x410f_d083), Some(Soc::Bcm2711));
+        assert_eq!(Soc::from_midr(0x414f_d0b1), None);
+        assert_eq!(Soc::from_midr(0x510f_d034), None, "a core of another designer");
+    }
+
+    #[test]
+    fn every_block_is_in_device_memory() {
+        for soc in SOCS {
+            let facts = soc.facts();
+            let controller = match facts.interrupt_controller {
+                InterruptController::Bcm2836 { local, armctrl } => [local, armctrl],
+                InterruptController::Gic400 { distributor, cpu_interface } => [distributor, cpu_interface],
+            };
+            let blocks = [facts.uart0, facts.aux, facts.gpio, facts.mailbox, facts.pm, facts.usb];
+            for block in blocks.into_iter().chain(facts.rng).chain(facts.genet).chain(controller) {
+                assert!(facts.device_memory.iter().any(|range| range.contains(&block)), "{soc}: {block:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn device_memory_is_in_order_and_above_what_dma_reaches() {
+        for soc in SOCS {
+            let facts = soc.facts();
+            let mut end = facts.dma_limit;
+            for range in facts.device_memory {
+                assert!(end <= range.start && range.start < range.end, "{soc}: {range:#x?}");
+                end = range.end;
+            }
+        }
+    }
+}
