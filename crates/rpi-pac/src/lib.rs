@@ -19,4 +19,4 @@ pub mod local_intc;
 pub mod mailbox;
 pub mod pm;
 pub mod rng;
-pub mod shared;
+mod shared;

@@ -1,0 +1,140 @@
+//! The watchdog, which also restarts the node and switches it off.
+//!
+//! Source: Linux drivers/watchdog/bcm2835_wdt.c; elinux.org/BCM2835_registers#PM.
+//!
+//! QEMU resets or shuts down *at once* when a full reset is configured, however much time is left, and does not count the
+//! time down (hw/misc/bcm2835_powermgt.c). So [`Watchdog::restart`] and [`Watchdog::power_off`] do there what they say,
+//! [`Watchdog::arm`] is for boards only (`mailbox::QEMU_FIRMWARE` tells them apart), and the reset reason is always
+//! "power on".
+
+use core::fmt;
+
+use embassy_time::Duration;
+use rpi_pac::pm::{
+    PASSWORD, RSTC_IDLE, RSTC_WRCFG_FULL_RESET, RSTC_WRCFG_MASK, RSTS_PARTITION_MASK, Registers, WDOG_HZ,
+    WDOG_TIME_MASK, rsts,
+};
+use safe_mmio::{UniqueMmioPointer, field, field_shared};
+use thiserror::Error;
+
+/// Longest time the watchdog can be set to: its counter has 20 bits.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(15);
+/// Ticks until a restart on purpose, some 150 us, as Linux has it (`__bcm2835_restart`).
+const RESTART_TICKS: u32 = 10;
+
+/// The timeout can't be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a watchdog timeout of {} ms is not between 1 ms and {} s", .0.as_millis(), MAX_TIMEOUT.as_secs())]
+pub struct BadTimeout(pub Duration);
+
+/// Why the SoC was reset last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetReason {
+    /// Power was switched on. QEMU says so always.
+    PowerOn,
+    /// The watchdog ran out: a hang, or a restart on purpose, which uses it too.
+    Watchdog,
+    /// The software wrote to the reset register.
+    Software,
+    /// A debugger reset it.
+    Debugger,
+    /// The register has none of the known bits. Carries its value.
+    Unknown(u32),
+}
+
+/// The watchdog.
+#[derive(Debug)]
+pub struct Watchdog<'a> {
+    registers: UniqueMmioPointer<'a, Registers>,
+    ticks: u32,
+}
+
+impl<'a> Watchdog<'a> {
+    /// Takes the block over as it is: a boot loader may have armed the watchdog.
+    #[must_use]
+    pub const fn new(registers: UniqueMmioPointer<'a, Registers>) -> Self {
+        Self { registers, ticks: WDOG_TIME_MASK }
+    }
+
+    /// Arms the watchdog: it resets the SoC unless it is fed at least every `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// When the timeout is 0 or longer than [`MAX_TIMEOUT`].
+    pub fn arm(&mut self, timeout: Duration) -> Result<(), BadTimeout> {
+        if timeout < Duration::from_millis(1) || timeout > MAX_TIMEOUT {
+            return Err(BadTimeout(timeout));
+        }
+        // At most 15 s × 65,536 Hz, which has 20 bits.
+        self.ticks = (timeout.as_millis() * u64::from(WDOG_HZ) / 1000) as u32;
+        self.feed();
+        self.configure(RSTC_WRCFG_FULL_RESET);
+        Ok(())
+    }
+
+    /// Gives the watchdog its whole timeout again.
+    pub fn feed(&mut self) {
+        field!(self.registers, wdog).write(PASSWORD | self.ticks & WDOG_TIME_MASK);
+    }
+
+    /// Turns the watchdog off.
+    pub fn disarm(&mut self) {
+        field!(self.registers, rstc).write(PASSWORD | RSTC_IDLE);
+    }
+
+    /// Resets the SoC, within some 150 us. Takes effect while the caller goes on.
+    pub fn restart(&mut self) {
+        self.ticks = RESTART_TICKS;
+        self.feed();
+        self.configure(RSTC_WRCFG_FULL_RESET);
+    }
+
+    /// Switches off what can be switched off: resets with the boot partition that tells the firmware to halt.
+    pub fn power_off(&mut self) {
+        field!(self.registers, rsts).modify(|status| PASSWORD | status & !PASSWORD_MASK | RSTS_PARTITION_MASK);
+        self.restart();
+    }
+
+    /// Returns why the SoC was reset last.
+    #[must_use]
+    pub fn reset_reason(&self) -> ResetReason {
+        ResetReason::from_rsts(field_shared!(self.registers, rsts).read())
+    }
+
+    fn configure(&mut self, action: u32) {
+        field!(self.registers, rstc).modify(|control| PASSWORD | control & !(PASSWORD_MASK | RSTC_WRCFG_MASK) | action);
+    }
+}
+
+/// Bits of a register that the password is in.
+const PASSWORD_MASK: u32 = 0xff00_0000;
+
+impl ResetReason {
+    /// Only the bits for full resets count: those for quick and hard resets double as boot partition.
+    const fn from_rsts(status: u32) -> Self {
+        if status & rsts::HADWRF != 0 {
+            Self::Watchdog
+        } else if status & rsts::HADSRF != 0 {
+            Self::Software
+        } else if status & rsts::HADDRF != 0 {
+            Self::Debugger
+        } else if status & rsts::HADPOR != 0 {
+            // Stays set through other resets, so it comes last.
+            Self::PowerOn
+        } else {
+            Self::Unknown(status)
+        }
+    }
+}
+
+impl fmt::Display for ResetReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PowerOn => f.write_str("power on"),
+            Self::Watchdog => f.write_str("watchdog or restart"),
+            Self::Software => f.write_str("software"),
+            Self::Debugger => f.write_str("debugger"),
+            Self::Unknown(status) => write!(f, "unknown (reset status {status:#010x})"),
+        }
+    }
+}
