@@ -1,0 +1,105 @@
+//! Memory: the heap, and the DMA pool with the cache maintenance of a machine whose devices do not snoop.
+
+use core::arch::asm;
+use core::ptr::NonNull;
+use core::slice;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use hal::dma::{BusAddr, CACHE_LINE, Direction, DmaBackend, DmaPool};
+
+pub(crate) mod heap;
+
+/// Added to a physical address it gives what a bus master sees. Set once at boot, from the board's facts.
+static BUS_OFFSET: AtomicU64 = AtomicU64::new(0);
+
+/// The caches of the running machine.
+struct Caches;
+
+/// Sets up the heap and returns the DMA pool.
+///
+/// # Safety
+///
+/// Called once, on core 0, before anything allocates. `bus_offset` is what DMA masters below 1 GiB add to addresses.
+pub(crate) unsafe fn init(bus_offset: u64) -> DmaPool {
+    // Relaxed: only core 0 drives devices.
+    BUS_OFFSET.store(bus_offset, Ordering::Relaxed);
+    // SAFETY: the linker gives the heap this memory for itself, and this runs once (caller's promise).
+    unsafe { heap::init(boot::heap()) };
+    // SAFETY: as for the heap: nobody else uses this memory, which boot maps read-write.
+    let region = unsafe { region(boot::dma()) };
+    DmaPool::new(region, &Caches)
+}
+
+/// Returns the scratch memory of the workloads, one part for each of cores 1-3.
+///
+/// # Safety
+///
+/// Called once.
+pub(crate) unsafe fn scratch() -> [&'static mut [u8]; 3] {
+    // SAFETY: nobody else uses this memory, which boot maps read-write, and this runs once (caller's promise).
+    let all = unsafe { region(boot::scratch()) };
+    let (one, rest) = all.split_at_mut(all.len() / 3);
+    let (two, three) = rest.split_at_mut(rest.len() / 2);
+    [one, two, three]
+}
+
+/// # Safety
+///
+/// The range is mapped read-write and belongs to nobody else, for ever.
+unsafe fn region(range: core::ops::Range<usize>) -> &'static mut [u8] {
+    let start: *mut u8 = core::ptr::with_exposed_provenance_mut(range.start);
+    // SAFETY: the caller's promise; RAM holds some value in each byte, and any value is a u8.
+    unsafe { slice::from_raw_parts_mut(start, range.len()) }
+}
+
+// SAFETY: maintenance by address to the point of coherency, line by line inside the range (buffers start and end on a
+// line), with barriers around it, is what makes memory agree with devices that do not snoop (Arm ARM D7.5.9).
+unsafe impl DmaBackend for Caches {
+    fn to_device(&self, start: NonNull<u8>, len: usize, _direction: Direction) {
+        // Clean and invalidate in every direction: after it no dirty line can overwrite what the device writes, and the
+        // device sees what the CPU wrote.
+        for_each_line(start, len, |line| {
+            // SAFETY: changes no memory contents as the CPU sees them.
+            unsafe { asm!("dc civac, {}", in(reg) line, options(nostack, preserves_flags)) };
+        });
+        barrier();
+    }
+
+    fn to_cpu(&self, start: NonNull<u8>, len: usize, direction: Direction) {
+        barrier();
+        if direction != Direction::ToDevice {
+            // Speculation may have fetched lines while the device owned them: forget them.
+            for_each_line(start, len, |line| {
+                // SAFETY: the lines are clean since `to_device`, so only stale copies are dropped.
+                unsafe { asm!("dc ivac, {}", in(reg) line, options(nostack, preserves_flags)) };
+            });
+            barrier();
+        }
+    }
+
+    fn bus_addr(&self, start: NonNull<u8>) -> BusAddr {
+        BusAddr(start.addr().get() as u64 + BUS_OFFSET.load(Ordering::Relaxed))
+    }
+}
+
+/// Writes `len` bytes at `start` back to RAM, for who reads them after a reset.
+pub(crate) fn clean(start: NonNull<u8>, len: usize) {
+    for_each_line(start, len, |line| {
+        // SAFETY: changes no memory contents as the CPU sees them.
+        unsafe { asm!("dc civac, {}", in(reg) line, options(nostack, preserves_flags)) };
+    });
+    barrier();
+}
+
+fn for_each_line(start: NonNull<u8>, len: usize, mut maintain: impl FnMut(usize)) {
+    let start = start.addr().get();
+    let mut line = start & !(CACHE_LINE - 1);
+    while line < start + len {
+        maintain(line);
+        line += CACHE_LINE;
+    }
+}
+
+fn barrier() {
+    aarch64_cpu::asm::barrier::dsb(aarch64_cpu::asm::barrier::SY);
+}
