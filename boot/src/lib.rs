@@ -1,7 +1,7 @@
 //! From the reset vector to the first Rust line, on every core, and the little that only boot code may do afterwards:
 //! release the waiting cores and change the mapping.
 //!
-//! The kernel supplies `kernel_main(device_tree, entry_ticks)`, `kernel_secondary(core)`, `kernel_interrupt()` and
+//! The kernel supplies `kernel_main(device_tree, entry_ticks)`, `kernel_secondary(core)`, `kernel_interrupt(frame_record)` and
 //! `kernel_fault(kind, frame)`, all `extern "C"`.
 #![no_std]
 
@@ -97,18 +97,20 @@ linker_range!(
     /// Returns the scratch memory of the workloads.
     scratch, __scratch_start, __scratch_end);
 
-/// Returns the whole extent of core `core`'s main stack, without the guard page.
-#[must_use]
-pub fn main_stack(core: usize) -> Range<usize> {
-    stack(stacks().start, core, 0x2_1000)
-}
-
-/// Returns the guard page that `address` lies in, as the core and the kind of stack below which it is.
+/// Returns the guard page that `address` lies in, as the core and the kind of the stack above it.
 #[must_use]
 pub fn guard_page(address: usize) -> Option<(usize, &'static str)> {
-    // Strides as in linker/kernel.ld: guard plus stack.
+    unsafe extern "C" {
+        static __stack_main_stride: u8;
+        static __stack_irq_stride: u8;
+        static __stack_fault_stride: u8;
+    }
     let mut base = stacks().start;
-    for (stride, name) in [(0x2_1000, "main"), (0x5000, "interrupt"), (0x9000, "fault")] {
+    for (stride, name) in [
+        ((&raw const __stack_main_stride).addr(), "main"),
+        ((&raw const __stack_irq_stride).addr(), "interrupt"),
+        ((&raw const __stack_fault_stride).addr(), "fault"),
+    ] {
         let offset = address.wrapping_sub(base);
         if offset < 4 * stride {
             return (offset % stride < 0x1000).then_some((offset / stride, name));
@@ -116,10 +118,6 @@ pub fn guard_page(address: usize) -> Option<(usize, &'static str)> {
         base += 4 * stride;
     }
     None
-}
-
-fn stack(base: usize, core: usize, stride: usize) -> Range<usize> {
-    base + core * stride + 0x1000..base + (core + 1) * stride
 }
 
 /// Sends cores 1-3, which wait in the firmware's spin table, to `kernel_secondary`.

@@ -79,6 +79,7 @@ interrupt:
     str     x3, [sp, #16]
     stp     x29, x0, [sp, #-16]!
     mov     x29, sp
+    mov     x0, sp
     bl      kernel_interrupt
     add     sp, sp, #16
     ldr     x3, [sp, #16]
