@@ -9,6 +9,9 @@ use core::arch::{asm, global_asm};
 use core::ops::Range;
 use core::ptr;
 
+/// Bytes of a guard page.
+const GUARD: usize = 0x1000;
+
 global_asm!(include_str!("boot.s"));
 global_asm!(include_str!("vectors.s"));
 
@@ -97,27 +100,40 @@ linker_range!(
     /// Returns the scratch memory of the workloads.
     scratch, __scratch_start, __scratch_end);
 
+/// Returns where the main stack of `core` is, without its guard page.
+#[must_use]
+pub fn main_stack(core: usize) -> Range<usize> {
+    let base = stacks().start;
+    let [main, _, _] = strides();
+    base + core * main + GUARD..base + (core + 1) * main
+}
+
 /// Returns the guard page that `address` lies in, as the core and the kind of the stack above it.
 #[must_use]
 pub fn guard_page(address: usize) -> Option<(usize, &'static str)> {
+    let mut base = stacks().start;
+    for (stride, name) in strides().into_iter().zip(["main", "interrupt", "fault"]) {
+        let offset = address.wrapping_sub(base);
+        if offset < 4 * stride {
+            return (offset % stride < GUARD).then_some((offset / stride, name));
+        }
+        base += 4 * stride;
+    }
+    None
+}
+
+/// Returns the distances between the stacks of one kind, guard page included: main, interrupt, fault.
+fn strides() -> [usize; 3] {
     unsafe extern "C" {
         static __stack_main_stride: u8;
         static __stack_irq_stride: u8;
         static __stack_fault_stride: u8;
     }
-    let mut base = stacks().start;
-    for (stride, name) in [
-        ((&raw const __stack_main_stride).addr(), "main"),
-        ((&raw const __stack_irq_stride).addr(), "interrupt"),
-        ((&raw const __stack_fault_stride).addr(), "fault"),
-    ] {
-        let offset = address.wrapping_sub(base);
-        if offset < 4 * stride {
-            return (offset % stride < 0x1000).then_some((offset / stride, name));
-        }
-        base += 4 * stride;
-    }
-    None
+    [
+        (&raw const __stack_main_stride).addr(),
+        (&raw const __stack_irq_stride).addr(),
+        (&raw const __stack_fault_stride).addr(),
+    ]
 }
 
 /// Sends cores 1-3, which wait in the firmware's spin table, to `kernel_secondary`.

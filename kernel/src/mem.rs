@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use hal::dma::{BusAddr, CACHE_LINE, Direction, DmaBackend, DmaPool};
 
 pub(crate) mod heap;
+pub(crate) mod stacks;
 
 /// Added to a physical address it gives what a bus master sees. Set once at boot, from the board's facts.
 static BUS_OFFSET: AtomicU64 = AtomicU64::new(0);

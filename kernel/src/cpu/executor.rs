@@ -7,7 +7,7 @@ use aarch64_cpu::registers::{DAIF, Readable, Writeable};
 use embassy_executor::{Spawner, raw};
 use static_cell::StaticCell;
 
-use super::{CORES, current_core, time};
+use super::{CORES, current_core, interrupt, time};
 
 /// DAIF: IRQ masked.
 const IRQ_MASKED: u64 = 0b0010 << 6;
@@ -24,7 +24,7 @@ fn pend(context: *mut ()) {
     let core = context.addr();
     let Some(woken) = WOKEN.get(core) else { return };
     // Release pairs with the acquire in `run`: the woken core sees what the waker wrote.
-    if !woken.swap(true, Ordering::Release) && core != current_core() {
+    if !woken.swap(true, Ordering::Release) && core != current_core() { interrupt::send_ipi(core);
         
     }
 }
@@ -35,6 +35,8 @@ pub(crate) fn run(init: impl FnOnce(Spawner)) -> ! {
     let Some(cell) = EXECUTORS.get(core) else { loop { wfi() } };
     let executor = cell.init(raw::Executor::new(core::ptr::without_provenance_mut(core)));
     init(executor.spawner());
+    // From here on interrupts may come: everything they touch is set up.
+    DAIF.set(DAIF.get() & !IRQ_MASKED);
     loop {
         // SAFETY: `run` is called once per core (the cell would panic otherwise) and never from inside a task.
         unsafe { executor.poll() };

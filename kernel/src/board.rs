@@ -1,0 +1,96 @@
+//! Claims every register block once and hands it to its driver.
+
+use core::ptr::NonNull;
+
+use arm_pl011_uart::PL011Registers;
+use boards::soc::{Facts, InterruptController};
+use drivers::interrupts::Bcm2836;
+use drivers::uart::{Console, Emergency, MiniUart, Pl011};
+use rpi_pac::{armctrl, aux_mini_uart, gpio, local_intc, mailbox, pm, rng};
+use safe_mmio::UniqueMmioPointer;
+
+/// The register blocks of the running board.
+pub(crate) struct Blocks {
+    /// The PL011.
+    pub(crate) uart0: UniqueMmioPointer<'static, PL011Registers>,
+    /// The mini UART.
+    pub(crate) mini_uart: UniqueMmioPointer<'static, aux_mini_uart::Registers>,
+    /// GPIO.
+    pub(crate) gpio: UniqueMmioPointer<'static, gpio::Registers>,
+    /// Mailbox of the firmware.
+    pub(crate) mailbox: UniqueMmioPointer<'static, mailbox::Registers>,
+    /// Watchdog and reset.
+    pub(crate) pm: UniqueMmioPointer<'static, pm::Registers>,
+    /// Random numbers, where the SoC has this kind.
+    pub(crate) rng: Option<UniqueMmioPointer<'static, rng::Registers>>,
+    /// Interrupt controller, where it is this kind.
+    pub(crate) interrupts: Option<Bcm2836<'static>>,
+}
+
+/// Claims the register blocks.
+///
+/// # Safety
+///
+/// Called once. `facts` are those of the SoC that this runs on.
+pub(crate) unsafe fn claim(facts: &Facts) -> Blocks {
+    // SAFETY (all below): the address is where this SoC has the block (caller's promise), boot maps it as device memory
+    // for ever, and each block is claimed here only, once; `emergency_console` argues for itself.
+    let interrupts = match facts.interrupt_controller {
+        InterruptController::Bcm2836 { local, armctrl } => Some(Bcm2836::new(
+            // SAFETY: see above.
+            unsafe { block::<local_intc::Registers>(local) },
+            // SAFETY: see above.
+            unsafe { block::<armctrl::Registers>(armctrl) },
+        )),
+        InterruptController::Gic400 { .. } => None,
+    };
+    Blocks {
+        // SAFETY: see above.
+        uart0: unsafe { block(facts.uart0) },
+        // SAFETY: see above.
+        mini_uart: unsafe { block(facts.aux) },
+        // SAFETY: see above.
+        gpio: unsafe { block(facts.gpio) },
+        // SAFETY: see above.
+        mailbox: unsafe { block(facts.mailbox) },
+        // SAFETY: see above.
+        pm: unsafe { block(facts.pm) },
+        // SAFETY: see above.
+        rng: facts.rng.map(|addr| unsafe { block(addr) }),
+        interrupts,
+    }
+}
+
+/// Returns the UARTs for a last report, whoever else uses them.
+///
+/// # Safety
+///
+/// No other core runs any more and this one never returns to what it was doing: then nobody else is using the UARTs.
+/// `facts` are those of the SoC that this runs on.
+pub(crate) unsafe fn emergency_consoles(facts: &Facts) -> [Emergency<'static>; 2] {
+    // SAFETY: as in `claim`; the other users are gone (caller's promise).
+    let pl011 = Pl011::new(unsafe { block::<PL011Registers>(facts.uart0) });
+    // SAFETY: as above.
+    let mini = MiniUart::new(unsafe { block::<aux_mini_uart::Registers>(facts.aux) });
+    [Emergency::new(Console::Pl011(pl011)), Emergency::new(Console::Mini(mini))]
+}
+
+/// Returns the reset registers for the restart after a last report.
+///
+/// # Safety
+///
+/// As for [`emergency_consoles`].
+pub(crate) unsafe fn emergency_pm(facts: &Facts) -> UniqueMmioPointer<'static, pm::Registers> {
+    // SAFETY: as in `claim`; the other users are gone (caller's promise).
+    unsafe { block(facts.pm) }
+}
+
+/// # Safety
+///
+/// A block of type `T` is at `addr`, mapped as device memory for ever, and nobody else uses it.
+unsafe fn block<T>(addr: u64) -> UniqueMmioPointer<'static, T> {
+    let addr = usize::try_from(addr).unwrap_or_default();
+    let pointer = NonNull::new(core::ptr::with_exposed_provenance_mut(addr)).unwrap_or(NonNull::dangling());
+    // SAFETY: the caller's promise. No SoC has a block at 0, so the pointer is `addr`.
+    unsafe { UniqueMmioPointer::new(pointer) }
+}

@@ -1,0 +1,62 @@
+//! The `log` crate's lines go to one ring that all cores write and the console, the shell and syslog read.
+
+use core::cell::RefCell;
+
+use critical_section::Mutex;
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use embassy_sync::watch::Watch;
+use embassy_time::Instant;
+use log::{LevelFilter, Log, Metadata, Record};
+use telemetry::log_ring::{Level, LogRing};
+
+use crate::cpu::current_core;
+
+/// Readers that wait for new lines: console, syslog, and the shell's `log -f`.
+pub(crate) const READERS: usize = 4;
+
+static RING: Mutex<RefCell<LogRing>> = Mutex::new(RefCell::new(LogRing::new()));
+/// How many lines were written: changes with each.
+pub(crate) static WRITTEN: Watch<CriticalSectionRawMutex, u64, READERS> = Watch::new();
+
+struct Logger;
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let level = match record.level() {
+            log::Level::Error => Level::Error,
+            log::Level::Warn => Level::Warn,
+            log::Level::Info => Level::Info,
+            log::Level::Debug => Level::Debug,
+            log::Level::Trace => Level::Trace,
+        };
+        let at_us = Instant::now().as_micros();
+        let core = u8::try_from(current_core()).unwrap_or(0);
+        let written = critical_section::with(|cs| {
+            // A value that logs while it is being formatted: its line is lost, which is better than the node.
+            let mut ring = RING.borrow(cs).try_borrow_mut().ok()?;
+            ring.push(at_us, level, core, *record.args());
+            Some(ring.written())
+        });
+        if let Some(written) = written {
+            WRITTEN.sender().send(written);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Starts logging.
+pub(crate) fn init(level: LevelFilter) {
+    // Fails only when called twice; the level still counts.
+    let _ = log::set_logger(&Logger);
+    log::set_max_level(level);
+}
+
+/// Looks at the ring. Keep it short: interrupts are off and other cores wait.
+pub(crate) fn with_ring<R>(look: impl FnOnce(&LogRing) -> R) -> Option<R> {
+    critical_section::with(|cs| RING.borrow(cs).try_borrow().ok().map(|ring| look(&ring)))
+}
