@@ -100,6 +100,15 @@ linker_range!(
     /// Returns the scratch memory of the workloads.
     scratch, __scratch_start, __scratch_end);
 
+/// Returns where the memory ends that boot maps.
+#[must_use]
+pub fn ram_end() -> usize {
+    unsafe extern "C" {
+        static __ram_end: u8;
+    }
+    (&raw const __ram_end).addr()
+}
+
 /// Returns where the main stack of `core` is, without its guard page.
 #[must_use]
 pub fn main_stack(core: usize) -> Range<usize> {

@@ -1,0 +1,123 @@
+//! What the node finds out about its board at boot: from the core itself, the mailbox and, when there is one, the device
+//! tree.
+
+use core::fmt::Write;
+
+use boards::revision::Revision;
+use boards::soc::Soc;
+use drivers::device_tree::DeviceTree;
+use drivers::mailbox::{
+    ArmMemory, BoardMac, BoardRevision, BoardSerial, CommandLine, FirmwareRevision, Mailbox, Property,
+};
+use heapless::{String, Vec};
+use log::warn;
+
+use crate::mem;
+
+/// Longest command line that is looked at, in bytes.
+pub(crate) const COMMAND_LINE_LEN: usize = 1024;
+
+/// The answer of QEMU's mailbox to the question for the firmware's revision (hw/misc/bcm2835_property.c, "346337").
+const QEMU_FIRMWARE_REVISION: u32 = 346_337;
+
+/// What is known about the board.
+pub(crate) struct BoardFacts {
+    /// The SoC.
+    pub(crate) soc: Soc,
+    /// The board's name.
+    pub(crate) model: String<63>,
+    /// Its revision code, or 0.
+    pub(crate) revision: u32,
+    /// Its serial number, or 0.
+    pub(crate) serial: u64,
+    /// The MAC address that the firmware has for it.
+    pub(crate) mac: Option<[u8; 6]>,
+    /// Bytes of RAM that the ARM cores have below the VideoCore's part.
+    pub(crate) memory_bytes: u64,
+    /// The command line; empty when there is none.
+    pub(crate) command_line: Vec<u8, COMMAND_LINE_LEN>,
+    /// Whether this is QEMU: its watchdog resets at once instead of counting.
+    pub(crate) is_emulated: bool,
+}
+
+impl BoardFacts {
+    /// Asks the firmware; what it does not tell comes from the device tree.
+    pub(crate) fn find(soc: Soc, mailbox: &mut Mailbox<'_>, device_tree: usize) -> Self {
+        let mut ask = Asker { mailbox };
+        let revision = ask.get(&BoardRevision);
+        let mut facts = Self {
+            soc,
+            model: String::new(),
+            revision: revision.map_or(0, |revision| revision.0),
+            serial: ask.get(&BoardSerial).unwrap_or(0),
+            mac: ask.get(&BoardMac),
+            memory_bytes: ask.get(&ArmMemory).map_or(0, |memory| u64::from(memory.len)),
+            command_line: Vec::new(),
+            is_emulated: ask.get(&FirmwareRevision) == Some(QEMU_FIRMWARE_REVISION),
+        };
+        if let Some(line) = ask.get(&CommandLine) {
+            facts.set_command_line(&line);
+        }
+        if let Some(tree) = mem::device_tree(device_tree, facts.memory_bytes).and_then(|blob| read(blob)) {
+            facts.complete(&tree);
+        }
+        if facts.model.is_empty() {
+            let shown = revision.unwrap_or(Revision(0));
+            // Cut off when it is longer than any known name.
+            let _ = write!(facts.model, "{shown}");
+        }
+        facts
+    }
+
+    fn complete(&mut self, tree: &DeviceTree<'_>) {
+        if let Some(model) = tree.model {
+            self.model = model.chars().take(63).filter(char::is_ascii).collect();
+        }
+        if self.serial == 0 {
+            self.serial = tree.serial.and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or(0);
+        }
+        self.mac = self.mac.or(tree.mac);
+        if self.memory_bytes == 0 {
+            self.memory_bytes = tree.memory.iter().map(|range| range.end - range.start).sum();
+        }
+        if self.command_line.is_empty() {
+            self.set_command_line(tree.bootargs.unwrap_or_default());
+        }
+    }
+
+    fn set_command_line(&mut self, line: &[u8]) {
+        self.command_line.clear();
+        let line = line.get(..COMMAND_LINE_LEN).unwrap_or(line);
+        // Fits: just cut.
+        let _ = self.command_line.extend_from_slice(line);
+    }
+}
+
+struct Asker<'a, 'b> {
+    mailbox: &'a mut Mailbox<'b>,
+}
+
+impl Asker<'_, '_> {
+    fn get<P: Property>(&mut self, property: &P) -> Option<P::Output> {
+        match self.mailbox.get(property) {
+            Ok(value) => Some(value),
+            // Many boards lack one or the other: the device tree may have it.
+            Err(drivers::mailbox::Error::NoValue { .. }) => None,
+            Err(error) => {
+                warn!("mailbox: {error}");
+                None
+            }
+        }
+    }
+}
+
+fn read(blob: &[u8]) -> Option<DeviceTree<'_>> {
+    match DeviceTree::parse(blob) {
+        Ok(tree) => Some(tree),
+        Err(error) => {
+            warn!("{error}");
+            None
+        }
+    }
+}
+
