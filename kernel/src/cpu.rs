@@ -1,6 +1,7 @@
 //! What only the processor has: interrupts and faults, per-core executors that sleep in WFI, time, locks between cores.
 
 pub(crate) mod executor;
+pub(crate) mod fault;
 pub(crate) mod interrupt;
 pub(crate) mod lock;
 pub(crate) mod time;

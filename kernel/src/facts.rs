@@ -120,4 +120,3 @@ fn read(blob: &[u8]) -> Option<DeviceTree<'_>> {
         }
     }
 }
-

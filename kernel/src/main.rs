@@ -1,20 +1,64 @@
-//! bring-up
+//! The node: one image for every board. This file is the story of a boot; the work is done elsewhere.
 #![no_std]
 #![no_main]
-extern crate alloc;
-mod cpu; mod mem;
-fn puts(s:&str){ for b in s.bytes(){ unsafe{ (0x3f201000 as *mut u32).write_volatile(b as u32) } } }
-fn hex(v:u64){ for i in (0..16).rev(){ let d=((v>>(i*4))&15) as u8; unsafe{ (0x3f201000 as *mut u32).write_volatile((if d<10 {b'0'+d} else {b'a'+d-10}) as u32) } } }
-#[unsafe(no_mangle)] extern "C" fn kernel_main(dt:u64, t:u64)->!{ cpu::time::init(); puts("hello "); hex(dt); puts(" "); hex(t);puts("\n");
 
- unsafe{ boot::start_secondaries([0xe0,0xe8,0xf0]) };
- unsafe{ boot::unmap_null_page() };
- cpu::interrupt::init_core(); 
- cpu::executor::run(|s| s.spawn(tick().unwrap()))
+extern crate alloc;
+
+mod board;
+mod console;
+mod cpu;
+mod facts;
+mod logger;
+mod mem;
+mod supervisor;
+
+use aarch64_cpu::registers::{MIDR_EL1, Readable};
+use boards::soc::Soc;
+use drivers::interrupts::Irq;
+use drivers::mailbox::{self, Device, Mailbox, SetPower};
+use drivers::watchdog::Watchdog;
+use embassy_executor::Spawner;
+use log::{LevelFilter, info, warn};
+
+use crate::cpu::{executor, fault, interrupt, time};
+use crate::facts::BoardFacts;
+
+/// The first Rust line on core 0. `device_tree` is what the firmware left in x0, `entry_ticks` the counter at `_start`.
+#[unsafe(no_mangle)]
+extern "C" fn kernel_main(device_tree: usize, entry_ticks: u64) -> ! {
+    time::init();
+    mem::stacks::paint(0);
+    logger::init(LevelFilter::Info);
+    let Some(soc) = Soc::from_midr(MIDR_EL1.get()) else { fault::unknown_board(MIDR_EL1.get()) };
+    fault::init(soc);
+    let facts = soc.facts();
+    // SAFETY: this runs once, on core 0, before anything allocates, and `facts` are this SoC's.
+    let (mut pool, blocks) = unsafe { (mem::init(facts.dma_offset), board::claim(facts)) };
+    let Some(buffer) = pool.take(mailbox::BUFFER_LEN) else { panic!("no memory") };
+    let mut mailbox = Mailbox::new(blocks.mailbox, buffer);
+    let board = BoardFacts::find(soc, &mut mailbox, device_tree);
+    info!("MiniPiRack {} on {} ({})", env!("CARGO_PKG_VERSION"), board.model, soc);
+    if let Some(controller) = blocks.interrupts {
+        interrupt::init(controller);
+    }
+    // SAFETY: once, on core 0; the slots are this SoC's; page 0 is unmapped only after all have left it.
+    unsafe { boot::start_secondaries(facts.spin_table.map(|slot| slot as usize)) };
+    interrupt::init_core();
+    let Some(irq) = u8::try_from(facts.irqs.uart0).ok().and_then(Irq::new) else { fault::park() };
+    let uart = drivers::uart::Pl011::init(blocks.uart0, 48_000_000).unwrap().into();
+    executor::run(|spawner| {
+        spawner.spawn(console_task(uart, irq).unwrap());
+    })
 }
-static SIG: embassy_sync::signal::Signal<embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex,u64>=embassy_sync::signal::Signal::new();
-#[embassy_executor::task] async fn tick(){ let mut n=0; loop { embassy_time::Timer::after_millis(500).await; hex(embassy_time::Instant::now().as_micros()); puts(" idle "); hex(cpu::executor::idle_ticks(0)); puts("\n"); n+=1; SIG.signal(n); } }
-#[embassy_executor::task] async fn other(){ loop { let n=SIG.wait().await; let t=embassy_time::Instant::now(); embassy_time::Timer::after_millis(10).await; puts("core got "); hex(n); puts(" "); hex(t.elapsed().as_micros()); puts("\n"); } }
-#[unsafe(no_mangle)] extern "C" fn kernel_secondary(c:u64)->!{ puts("core "); hex(c); puts("\n"); cpu::interrupt::init_core(); cpu::executor::run(|s| if c==2 {s.spawn(other().unwrap())}) }
-#[unsafe(no_mangle)] extern "C" fn kernel_fault(k:u64,f:&boot::FaultFrame)->!{ puts("fault "); hex(k); for v in f.x {puts(" "); hex(v);} puts("\nsp "); hex(f.sp); puts(" elr "); hex(f.elr); puts(" esr "); hex(f.esr); puts(" far "); hex(f.far); puts("\n"); loop{} }
-#[panic_handler] fn p(_:&core::panic::PanicInfo)->!{loop{}}
+#[embassy_executor::task]
+async fn console_task(uart: drivers::uart::Console<'static>, irq: Irq) {
+    console::run(uart, irq).await
+}
+
+/// The first Rust line on cores 1-3.
+#[unsafe(no_mangle)]
+extern "C" fn kernel_secondary(core: usize) -> ! {
+    mem::stacks::paint(core);
+    interrupt::init_core();
+    executor::run(|_| ())
+}

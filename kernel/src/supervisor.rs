@@ -64,7 +64,8 @@ impl Seen {
 /// Puts the hardware watchdog under this module's care; it runs from now on if `is_armed`.
 pub(crate) fn init(mut watchdog: Watchdog<'static>, is_armed: bool) {
     if is_armed {
-        watchdog.start(WATCHDOG_TIMEOUT);
+        // The timeout is within its limits: a constant.
+        let _ = watchdog.arm(WATCHDOG_TIMEOUT);
     }
     critical_section::with(|cs| WATCHED.borrow(cs).borrow_mut().watchdog = Some(watchdog));
 }

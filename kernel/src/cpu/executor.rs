@@ -24,15 +24,19 @@ fn pend(context: *mut ()) {
     let core = context.addr();
     let Some(woken) = WOKEN.get(core) else { return };
     // Release pairs with the acquire in `run`: the woken core sees what the waker wrote.
-    if !woken.swap(true, Ordering::Release) && core != current_core() { interrupt::send_ipi(core);
-        
+    if !woken.swap(true, Ordering::Release) && core != current_core() {
+        interrupt::send_ipi(core);
     }
 }
 
 /// Runs this core's executor for ever. `init` spawns its first tasks. Call it once per core.
 pub(crate) fn run(init: impl FnOnce(Spawner)) -> ! {
     let core = current_core();
-    let Some(cell) = EXECUTORS.get(core) else { loop { wfi() } };
+    let Some(cell) = EXECUTORS.get(core) else {
+        loop {
+            wfi()
+        }
+    };
     let executor = cell.init(raw::Executor::new(core::ptr::without_provenance_mut(core)));
     init(executor.spawner());
     // From here on interrupts may come: everything they touch is set up.

@@ -13,14 +13,14 @@ use drivers::interrupts::{Bcm2836, Cause, Irq, Local};
 use embassy_sync::once_lock::OnceLock;
 use embassy_sync::waitqueue::AtomicWaker;
 
-use super::{CORES, current_core, fault, time};
+use super::{current_core, fault, time};
 use crate::supervisor;
 
 /// Peripheral interrupts that may be waited for at the same time.
 const WAITERS: usize = 4;
 
 static CONTROLLER: OnceLock<Bcm2836<'static>> = OnceLock::new();
-static USB: OnceLock<(Irq, &'static usb::dwc2::Controller)> = OnceLock::new();
+static DIRECT: OnceLock<(Irq, &'static (dyn Fn() + Sync))> = OnceLock::new();
 static WAITER: [Waiter; WAITERS] = [const { Waiter::new() }; WAITERS];
 
 /// A task that waits for a peripheral.
@@ -59,9 +59,9 @@ pub(crate) fn send_ipi(core: usize) {
     }
 }
 
-/// Sends the USB controller's interrupt to its driver.
-pub(crate) fn connect_usb(irq: Irq, controller: &'static usb::dwc2::Controller) {
-    if USB.init((irq, controller)).is_ok()
+/// Sends the interrupt of the USB controller straight to its driver.
+pub(crate) fn connect(irq: Irq, handler: &'static (dyn Fn() + Sync)) {
+    if DIRECT.init((irq, handler)).is_ok()
         && let Some(interrupts) = CONTROLLER.try_get()
     {
         interrupts.enable(irq);
@@ -89,13 +89,11 @@ pub(crate) async fn wait(irq: Irq) {
 extern "C" fn kernel_interrupt(interrupted: &[u64; 2]) {
     let Some(controller) = CONTROLLER.try_get() else { return };
     let core = current_core();
-    // One cause after the other, as long as there are any, but never for ever.
-    for _ in 0..64 {
-        let Some(cause) = controller.cause(core) else { return };
+    for cause in controller.pending(core) {
         match cause {
             Cause::VirtualTimer => time::on_interrupt(),
             Cause::Ipi => {
-                controller.acknowledge_ipi(core);
+                controller.ack_ipi(core);
                 supervisor::obey_stop();
             }
             Cause::PhysicalTimer => {
@@ -109,10 +107,10 @@ extern "C" fn kernel_interrupt(interrupted: &[u64; 2]) {
 }
 
 fn on_peripheral(controller: &Bcm2836<'_>, irq: Irq) {
-    if let Some((usb_irq, usb)) = USB.try_get()
-        && *usb_irq == irq
+    if let Some((direct, handler)) = DIRECT.try_get()
+        && *direct == irq
     {
-        usb.on_interrupt();
+        handler();
         return;
     }
     controller.disable(irq);
@@ -127,5 +125,3 @@ fn arm_supervisor() {
     CNTP_TVAL_EL0.set(time::frequency_hz() / supervisor::CHECKS_PER_SECOND);
     CNTP_CTL_EL0.write(CNTP_CTL_EL0::ENABLE::SET + CNTP_CTL_EL0::IMASK::CLEAR);
 }
-
-const _: () = assert!(CORES == drivers::interrupts::CORES);
