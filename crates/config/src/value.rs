@@ -1,0 +1,125 @@
+//! Reading the values.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use heapless::String;
+
+use crate::{HOST_LEN, Host, Ip, Level, NAME_LEN, Reason, UsbNet, WORKLOAD_LEN};
+
+/// Port of syslog over UDP (RFC 5426, section 3.3).
+const SYSLOG_PORT: u16 = 514;
+/// Longest prefix that leaves room for a node and a gateway beside network and broadcast address.
+const MAX_PREFIX_LEN: u8 = 30;
+
+pub(crate) fn name(text: &str) -> Result<String<NAME_LEN>, Reason> {
+    if !is_label(text) {
+        return Err(Reason::Name);
+    }
+    String::try_from(text).map_err(|_| Reason::Name)
+}
+
+pub(crate) fn ip(text: &str) -> Result<Ip, Reason> {
+    if text == "dhcp" {
+        return Ok(Ip::Dhcp);
+    }
+    let (network, gateway) = match text.split_once(',') {
+        Some((network, gateway)) => (network, Some(gateway)),
+        None => (text, None),
+    };
+    let (address, prefix_len) = network.split_once('/').ok_or(Reason::Prefix)?;
+    let address: Ipv4Addr = address.parse().map_err(|_| Reason::Address)?;
+    let prefix_len: u8 = prefix_len.parse().map_err(|_| Reason::Prefix)?;
+    if !(1..=MAX_PREFIX_LEN).contains(&prefix_len) {
+        return Err(Reason::Prefix);
+    }
+    let host_mask = u32::MAX >> prefix_len;
+    if !is_host(address, host_mask) {
+        return Err(Reason::Address);
+    }
+    let gateway = gateway.map(|gateway| {
+        let gateway: Ipv4Addr = gateway.parse().map_err(|_| Reason::Gateway)?;
+        let is_near = gateway.to_bits() & !host_mask == address.to_bits() & !host_mask;
+        if is_near && gateway != address && is_host(gateway, host_mask) { Ok(gateway) } else { Err(Reason::Gateway) }
+    });
+    Ok(Ip::Static { address, prefix_len, gateway: gateway.transpose()? })
+}
+
+/// Returns whether an address can be a single machine's.
+fn is_host(address: Ipv4Addr, host_mask: u32) -> bool {
+    let host = address.to_bits() & host_mask;
+    let is_special = address.is_multicast() || address.is_loopback() || address.octets()[0] == 0;
+    host != 0 && host != host_mask && !is_special
+}
+
+pub(crate) fn socket(text: &str) -> Result<SocketAddr, Reason> {
+    let socket = match text.parse::<IpAddr>() {
+        Ok(address) => SocketAddr::new(address, SYSLOG_PORT),
+        Err(_) => text.parse().map_err(|_| Reason::Address)?,
+    };
+    if socket.port() == 0 {
+        return Err(Reason::Port);
+    }
+    if is_no_peer(socket.ip()) { Err(Reason::Address) } else { Ok(socket) }
+}
+
+pub(crate) fn host(text: &str) -> Result<Host, Reason> {
+    match text.parse::<IpAddr>() {
+        Ok(address) if is_no_peer(address) => Err(Reason::Address),
+        Ok(address) => Ok(Host::Address(address)),
+        Err(_) if is_host_name(text) => String::try_from(text).map(Host::Name).map_err(|_| Reason::Name),
+        Err(_) => Err(Reason::Name),
+    }
+}
+
+fn is_no_peer(address: IpAddr) -> bool {
+    address.is_unspecified() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+pub(crate) fn level(text: &str) -> Result<Level, Reason> {
+    match text {
+        "error" => Ok(Level::Error),
+        "warn" => Ok(Level::Warn),
+        "info" => Ok(Level::Info),
+        "debug" => Ok(Level::Debug),
+        "trace" => Ok(Level::Trace),
+        _ => Err(Reason::Choice),
+    }
+}
+
+pub(crate) fn usbnet(text: &str) -> Result<UsbNet, Reason> {
+    match text {
+        "ecm" => Ok(UsbNet::Ecm),
+        "rndis" => Ok(UsbNet::Rndis),
+        _ => Err(Reason::Choice),
+    }
+}
+
+pub(crate) fn switch(text: &str) -> Result<bool, Reason> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(Reason::Choice),
+    }
+}
+
+pub(crate) fn workload(text: &str) -> Result<String<WORKLOAD_LEN>, Reason> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err(Reason::Workload);
+    }
+    String::try_from(text).map_err(|_| Reason::Workload)
+}
+
+/// Returns whether a text is a host name (RFC 1123, section 2.1): labels of letters, digits and inner hyphens, between
+/// dots, the last one not a number (else it would be a mistyped address).
+#[must_use]
+pub fn is_host_name(text: &str) -> bool {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let has_number_last = text.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+    text.len() <= HOST_LEN && !has_number_last && text.split('.').all(is_label)
+}
+
+fn is_label(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_hyphenated = text.starts_with('-') || text.ends_with('-');
+    (1..=NAME_LEN).contains(&text.len()) && text.bytes().all(is_allowed) && !is_hyphenated
+}
