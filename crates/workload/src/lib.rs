@@ -1,3 +1,63 @@
-//! The programs a node runs for its user.
+//! The programs a node runs for its user, and how they are started, watched and stopped.
+//!
+//! Each of cores 1 to 3 runs [`run_core`], which waits for orders. [`Manager`] gives them, from core 0: it turns text such
+//! as `cpu:load=50%,cores=1-3` into a [`Spec`], picks the cores and hands it over. A workload is a future that works in
+//! slices of some milliseconds and reports through atomics, so core 0 can read its figures at any time and drop it at the
+//! end of a slice. It needs nothing of the node but an [`Env`].
+//!
+//! Adding a workload is one file in `builtin` and its name in the table of [`builtin`].
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on should panic"))]
+
+extern crate alloc;
+
+// Brings the clock that embassy-time is linked with in tests.
+#[cfg(test)]
+use testkit as _;
+
+pub mod builtin;
+pub mod context;
+pub mod core_set;
+pub mod env;
+pub mod help;
+pub mod manager;
+pub mod parameter;
+mod run;
+pub mod spec;
+
+use alloc::boxed::Box;
+use core::pin::Pin;
+
+pub use builtin::WORKLOADS;
+pub use context::{Context, Failure};
+pub use core_set::CoreSet;
+pub use env::{Env, PingFailure};
+pub use manager::{Manager, StartError};
+pub use parameter::{Parameter, Values};
+pub use run::run_core;
+pub use spec::{Spec, SpecError};
+
+/// A future made at the start of a workload or of a request: not per packet.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A kind of program.
+pub trait Workload: Sync {
+    /// Returns its name: a lower-case word.
+    fn name(&self) -> &'static str;
+
+    /// Returns what it does, in one line.
+    fn summary(&self) -> &'static str;
+
+    /// Returns what it counts as an operation, and what counts as an error.
+    fn operation(&self) -> &'static str;
+
+    /// Returns what can be set.
+    fn parameters(&self) -> &'static [&'static Parameter];
+
+    /// Runs until it is done or dropped.
+    ///
+    /// It must await something at least every 20 ms ([`Context::pause`] does), or it can't be stopped, and it must report
+    /// progress at least every second, or it is shown as stalled.
+    fn run<'a>(&'a self, values: &'a Values, context: Context<'a>) -> BoxFuture<'a, Result<(), Failure>>;
+}

@@ -1,0 +1,52 @@
+//! The workloads that every node has. A workload is one file here and one line in the table.
+
+use crate::Workload;
+
+macro_rules! workloads {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name;)+
+        /// Every workload.
+        pub static WORKLOADS: &[&dyn Workload] = &[$(&$name::WORKLOAD),+];
+    };
+}
+
+workloads! {
+    cpu,
+    idle,
+    memory,
+    ping,
+}
+
+/// Returns the workload called `name`.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static dyn Workload> {
+    WORKLOADS.iter().copied().find(|workload| workload.name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_in_the_table() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/builtin");
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        files.sort();
+        let names: Vec<_> = WORKLOADS.iter().map(|workload| workload.name()).collect();
+        assert_eq!(files, names);
+    }
+
+    #[test]
+    fn every_workload_and_parameter_is_explained() {
+        for workload in WORKLOADS {
+            assert!(!workload.summary().is_empty() && !workload.operation().is_empty(), "{}", workload.name());
+            for parameter in workload.parameters() {
+                assert!(!parameter.help.is_empty(), "{} {}", workload.name(), parameter.name);
+                assert!(!["cores", "for"].contains(&parameter.name), "{} has a reserved parameter", workload.name());
+            }
+        }
+    }
+}

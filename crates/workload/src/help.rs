@@ -1,0 +1,58 @@
+//! What a person can be told about a workload.
+
+use core::fmt;
+
+use crate::Workload;
+use crate::builtin::{WORKLOADS, find};
+use crate::spec::{CORES, FOR};
+
+/// Shows every workload in a line.
+pub fn list() -> impl fmt::Display {
+    fmt::from_fn(|f| {
+        for workload in WORKLOADS {
+            writeln!(f, "  {:8} {}", workload.name(), workload.summary())?;
+        }
+        Ok(())
+    })
+}
+
+/// Shows a workload with its parameters; `None` if there is no such workload.
+#[must_use]
+pub fn of(name: &str) -> Option<impl fmt::Display> {
+    let workload = find(name)?;
+    Some(fmt::from_fn(move |f| describe(workload, f)))
+}
+
+fn describe(workload: &dyn Workload, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(f, "{}: {}", workload.name(), workload.summary())?;
+    writeln!(f, "  operation: {}", workload.operation())?;
+    for parameter in workload.parameters().iter().copied() {
+        write!(f, "  {:8} {}; {}", parameter.name, parameter.help, parameter.kind.allowed())?;
+        match parameter.kind.default() {
+            Some(default) => writeln!(f, "; default {default}")?,
+            None => writeln!(f, "; must be given")?,
+        }
+    }
+    for parameter in [&CORES, &FOR] {
+        writeln!(f, "  {:8} {}", parameter.name, parameter.help)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_every_parameter() {
+        for workload in WORKLOADS {
+            let text = of(workload.name()).unwrap().to_string();
+            assert!(list().to_string().contains(workload.summary()));
+            for parameter in workload.parameters() {
+                assert!(text.contains(&format!("\n  {:8} {}", parameter.name, parameter.help)), "{text}");
+            }
+            assert!(text.contains("\n  cores ") && text.contains("\n  for "), "{text}");
+        }
+        assert!(of("nothing").is_none());
+    }
+}
