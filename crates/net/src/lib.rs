@@ -1,3 +1,34 @@
 //! The network stack over smoltcp: addresses, sockets, services.
+//!
+//! ```text
+//! exchange → device (filter, watch) → smoltcp → socket::{tcp, udp}, ping → services, http, mdns, time, syslog
+//! ```
+//!
+//! [`Stack`] moves packets; everything else is a task that uses its sockets. All of it runs on one core. The parts are
+//! separate `async fn`s, to be spawned as tasks of their own, so that a frame for one of them wakes only that one.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod address;
+mod checksum;
+pub mod counters;
+mod device;
+mod filter;
+pub mod ping;
+mod random;
+pub mod services;
+pub mod settings;
+pub mod socket;
+pub mod stack;
+pub mod status;
+mod watch;
+
+pub use counters::{Counters, Event};
+pub use ping::PingError;
+pub use settings::{Identity, Ipv4Settings, Settings};
+pub use socket::tcp::{TcpError, TcpSocket};
+pub use socket::udp::{UdpError, UdpSocket};
+pub use stack::Stack;
+pub use status::{Ipv4Source, Ipv4Status, NetStatus};

@@ -1,0 +1,320 @@
+//! The stack: one smoltcp interface with its sockets, driven by whatever happens first.
+//!
+//! [`Stack::run`] is a task that does one round each time it is woken: take in what was received, send what sockets have
+//! ready, and set the timer for what is due next. It is woken by the exchange (frames, free buffers, the cable), by a
+//! socket that was used, and by its timer. A round handles a bounded number of frames, so that a flood of them does not
+//! keep the other tasks of the core from running.
+
+use core::cell::{Cell, OnceCell, RefCell};
+use core::future::poll_fn;
+use core::net::{IpAddr, Ipv4Addr};
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::task::{Context, Poll};
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use embassy_sync::waitqueue::{MultiWakerRegistration, WakerRegistration};
+use embassy_time::Instant;
+use nic::MacAddress;
+use nic::exchange::FrameExchange;
+use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketSet};
+use smoltcp::socket::{Socket, tcp};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
+
+use crate::address::ipv4::Bound;
+use crate::counters::Counters;
+use crate::device::{Device, Shared};
+use crate::ping::Pinger;
+use crate::settings::{NodeName, Settings, node_name};
+use crate::status::{Ipv4Source, NetStatus};
+use crate::watch::Watch;
+
+/// Most frames taken in per round.
+const ROUND_FRAMES: usize = 32;
+/// The longest the stack sleeps: its progress shows that the network is alive.
+const ROUND_INTERVAL_US: u64 = 1_000_000;
+/// The shortest the stack sleeps when it has nothing it can do now.
+const ROUND_PAUSE_US: u64 = 1_000;
+/// Tasks that can wait for a change of status at once; more are woken early, which is harmless.
+const STATUS_WAITERS: usize = 24;
+/// The controller's address before there is one. From the documentation range of RFC 7042.
+const NO_MAC: MacAddress = MacAddress([0, 0, 0x5E, 0, 0x53, 0]);
+
+pub(crate) struct Inner {
+    pub(crate) iface: Interface,
+    pub(crate) sockets: SocketSet<'static>,
+    pub(crate) device: Device,
+    pub(crate) pinger: Pinger,
+}
+
+/// The network stack of a node. It lives on one core, like everything that uses it.
+pub struct Stack {
+    pub(crate) shared: &'static Shared,
+    pub(crate) settings: Settings,
+    pub(crate) inner: RefCell<Inner>,
+    pub(crate) ipv4: RefCell<Option<Bound>>,
+    waker: RefCell<WakerRegistration>,
+    name: OnceCell<NodeName>,
+    /// Changes with the cable, the controller and the addresses.
+    epoch: Cell<u32>,
+    /// Changes each time the cable comes up.
+    pub(crate) link_epoch: Cell<u32>,
+    is_up: Cell<bool>,
+    has_nic: Cell<bool>,
+    status_wakers: RefCell<MultiWakerRegistration<STATUS_WAITERS>>,
+    progress: AtomicU32,
+    next_port: Cell<u16>,
+}
+
+impl Stack {
+    /// Makes the stack over `exchange`. It lives as long as the node.
+    #[must_use]
+    pub fn new(exchange: &'static FrameExchange, settings: Settings) -> &'static Self {
+        let shared: &'static Shared = Box::leak(Box::new(Shared {
+            exchange,
+            counters: Counters::new(),
+            mac: Cell::new(NO_MAC),
+            watch: Watch::new(),
+        }));
+        let mut device = Device { shared };
+        let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(NO_MAC.0)));
+        config.random_seed = settings.seed;
+        let iface = Interface::new(config, &mut device, now());
+        let sockets = SocketSet::new(Vec::new());
+        let pinger = Pinger::new(settings.seed);
+        let name = OnceCell::new();
+        if let Some(given) = &settings.name {
+            // Not set before.
+            let _ = name.set(node_name(Some(given), NO_MAC));
+        }
+        let stack = Self {
+            next_port: Cell::new(EPHEMERAL.start + (settings.seed >> 32) as u16 % EPHEMERAL_COUNT),
+            shared,
+            settings,
+            inner: RefCell::new(Inner { iface, sockets, device, pinger }),
+            ipv4: RefCell::new(None),
+            waker: RefCell::new(WakerRegistration::new()),
+            name,
+            epoch: Cell::new(0),
+            link_epoch: Cell::new(0),
+            is_up: Cell::new(false),
+            has_nic: Cell::new(false),
+            status_wakers: RefCell::new(MultiWakerRegistration::new()),
+            progress: AtomicU32::new(0),
+        };
+        Box::leak(Box::new(stack))
+    }
+
+    /// Moves packets, for ever. Run it as a task of its own.
+    pub async fn run(&self) -> ! {
+        let mut armed = u64::MAX;
+        poll_fn(|cx| {
+            self.shared.exchange.register_stack(cx);
+            self.waker.borrow_mut().register(cx.waker());
+            match self.round() {
+                None => cx.waker().wake_by_ref(),
+                Some(delay_us) => arm(&mut armed, delay_us, cx),
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Returns a number that changes at least once a second while the stack runs.
+    #[must_use]
+    pub fn progress(&self) -> u32 {
+        self.progress.load(Ordering::Relaxed)
+    }
+
+    /// Returns the node's name; empty before the first controller is there, unless the settings give it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.get().map_or("", NodeName::as_str)
+    }
+
+    /// Returns what happened on the network, counted by kind.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// Returns the state of the network.
+    #[must_use]
+    pub fn status(&self) -> NetStatus {
+        let inner = self.inner.borrow();
+        let nic = self.shared.exchange.nic();
+        let mut ipv6: heapless::Vec<_, _> = heapless::Vec::new();
+        for cidr in inner.iface.ip_addrs() {
+            if let IpCidr::Ipv6(cidr) = cidr {
+                // More than fit are not shown.
+                let _ = ipv6.push((cidr.address(), cidr.prefix_len()));
+            }
+        }
+        let mut sockets = 0;
+        let mut tcp_connections = 0;
+        for (_, socket) in inner.sockets.iter() {
+            sockets += 1;
+            if let Socket::Tcp(socket) = socket {
+                tcp_connections += usize::from(socket.is_active());
+            }
+        }
+        NetStatus {
+            name: self.name.get().cloned().unwrap_or_default(),
+            driver: nic.map(|nic| nic.driver),
+            link: self.shared.exchange.link(),
+            mac: nic.map(|nic| nic.mac),
+            ipv4: self.ipv4.borrow().as_ref().map(|bound| bound.status(Instant::now())),
+            ipv6,
+            ipv6_router: inner.iface.routes().get_default_ipv6_route().and_then(|route| {
+                match IpAddr::from(route.via_router) {
+                    IpAddr::V6(router) => Some(router),
+                    IpAddr::V4(_) => None,
+                }
+            }),
+            frames: self.shared.exchange.counters(),
+            sockets,
+            tcp_connections,
+        }
+    }
+
+    /// Returns the IPv4 address, if there is one.
+    #[must_use]
+    pub fn ipv4_address(&self) -> Option<Ipv4Addr> {
+        self.ipv4.borrow().as_ref().map(|bound| bound.address)
+    }
+
+    /// Returns whether `peer` is on the same link as this node: no router in between.
+    #[must_use]
+    pub fn is_on_link(&self, peer: IpAddr) -> bool {
+        let peer = peer.into();
+        self.inner.borrow().iface.ip_addrs().iter().any(|cidr| cidr.contains_addr(&peer))
+    }
+
+    /// Returns a number that changes with the cable, the controller and the addresses.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch.get()
+    }
+
+    /// Waits until the epoch is another than `last`, and returns it.
+    pub async fn wait_epoch(&self, last: u32) -> u32 {
+        poll_fn(|cx| {
+            if self.epoch.get() != last {
+                return Poll::Ready(self.epoch.get());
+            }
+            self.status_wakers.borrow_mut().register(cx.waker());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits until the node has an IPv4 address that is not of its own choice.
+    pub async fn wait_configured(&self) {
+        let is_configured = || {
+            self.ipv4
+                .borrow()
+                .as_ref()
+                .is_some_and(|bound| bound.status(Instant::now()).source != Ipv4Source::LinkLocal)
+        };
+        while !is_configured() {
+            self.wait_epoch(self.epoch.get()).await;
+        }
+    }
+
+    /// Has the stack do a round soon: a socket has something to send.
+    pub(crate) fn kick(&self) {
+        self.waker.borrow_mut().wake();
+    }
+
+    /// Tells everybody who waits for it that the status has changed.
+    pub(crate) fn announce_change(&self) {
+        self.epoch.set(self.epoch.get().wrapping_add(1));
+        self.status_wakers.borrow_mut().wake();
+    }
+
+    pub(crate) fn has_link(&self) -> bool {
+        self.is_up.get()
+    }
+
+    /// Returns a local port that was not used recently.
+    pub(crate) fn take_port(&self) -> u16 {
+        let port = self.next_port.get();
+        self.next_port.set(if port + 1 == EPHEMERAL.end { EPHEMERAL.start } else { port + 1 });
+        port
+    }
+
+    /// Does one round. Returns after how many microseconds the next is due; `None` if more waits to be done at once.
+    fn round(&self) -> Option<u64> {
+        self.progress.fetch_add(1, Ordering::Relaxed);
+        self.follow_link();
+        let exchange = self.shared.exchange;
+        if !exchange.link().is_up() {
+            // What arrived before the cable was pulled is stale.
+            while exchange.take_rx().is_some() {}
+            return Some(ROUND_INTERVAL_US);
+        }
+        let mut inner = self.inner.borrow_mut();
+        let Inner { iface, sockets, device, pinger } = &mut *inner;
+        let now = now();
+        iface.poll_maintenance(now);
+        for _ in 0..ROUND_FRAMES {
+            if iface.poll_ingress_single(now, device, sockets) == PollIngressSingleResult::None {
+                break;
+            }
+        }
+        pinger.collect(sockets);
+        while iface.poll_egress(now, device, sockets) == PollResult::SocketStateChanged {}
+        if exchange.has_rx() && exchange.has_tx() {
+            return None;
+        }
+        let delay_us = iface.poll_delay(now, sockets).map_or(ROUND_INTERVAL_US, |delay| delay.total_micros());
+        // A socket that wants to send and can't waits for a transmit buffer or for its neighbour: both wake the stack.
+        Some(delay_us.clamp(ROUND_PAUSE_US, ROUND_INTERVAL_US))
+    }
+
+    /// Notices a changed cable or controller.
+    fn follow_link(&self) {
+        let exchange = self.shared.exchange;
+        let nic = exchange.nic();
+        let is_up = exchange.link().is_up();
+        if is_up == self.is_up.get() && nic.is_some() == self.has_nic.get() {
+            return;
+        }
+        if let Some(nic) = nic.filter(|nic| nic.mac.is_station()) {
+            self.shared.mac.set(nic.mac);
+            self.name.get_or_init(|| node_name(None, nic.mac));
+            let address = HardwareAddress::Ethernet(EthernetAddress(nic.mac.0));
+            self.inner.borrow_mut().iface.set_hardware_addr(address);
+        }
+        if is_up && !self.is_up.get() {
+            self.link_epoch.set(self.link_epoch.get().wrapping_add(1));
+        }
+        self.is_up.set(is_up);
+        self.has_nic.set(nic.is_some());
+        self.announce_change();
+    }
+}
+
+/// Ports for outgoing connections (RFC 6335, section 6).
+const EPHEMERAL: core::ops::Range<u16> = 49_152..65_535;
+const EPHEMERAL_COUNT: u16 = EPHEMERAL.end - EPHEMERAL.start;
+
+/// Sets the task's timer unless it is set to fire in time already: most rounds need no new timer.
+fn arm(armed: &mut u64, delay_us: u64, cx: &Context<'_>) {
+    let now = Instant::now().as_ticks();
+    let due = now + embassy_time::Duration::from_micros(delay_us).as_ticks();
+    if due < *armed || *armed <= now {
+        *armed = due;
+        embassy_time_driver::schedule_wake(due, cx.waker());
+    }
+}
+
+/// Returns the time as smoltcp counts it.
+pub(crate) fn now() -> smoltcp::time::Instant {
+    smoltcp::time::Instant::from_micros(i64::try_from(Instant::now().as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Returns whether a TCP socket has no connection and wants none.
+pub(crate) fn is_closed(socket: &tcp::Socket<'_>) -> bool {
+    socket.state() == tcp::State::Closed
+}

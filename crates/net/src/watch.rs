@@ -1,0 +1,117 @@
+//! Watches the addresses that this node uses, or is about to use, for other stations that use them too.
+//!
+//! smoltcp neither probes an address before it uses it nor notices a conflict (RFC 3927 and RFC 5227 for IPv4, RFC 4862
+//! for IPv6), so the frames are looked at on their way to it.
+
+use core::cell::{Cell, RefCell};
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use embassy_sync::waitqueue::WakerRegistration;
+
+use crate::counters::Event;
+use crate::device::Shared;
+use crate::filter::Seen;
+
+/// An IPv6 router's advertisement is kept until the owner of the addresses has looked at it: at most this many bytes.
+pub(crate) const ADVERTISEMENT_LEN_MAX: usize = 512;
+
+/// The addresses that are watched, and what was seen.
+pub(crate) struct Watch {
+    /// The IPv4 address that is being probed or used.
+    pub(crate) ipv4: Cell<Option<Ipv4Addr>>,
+    /// Whether it is in use: no longer probed.
+    pub(crate) is_ipv4_in_use: Cell<bool>,
+    /// Whether somebody else was seen using it.
+    pub(crate) has_ipv4_conflict: Cell<bool>,
+    /// The IPv6 address that is being probed.
+    pub(crate) tentative: Cell<Option<Ipv6Addr>>,
+    /// Whether somebody else was seen using or probing it.
+    pub(crate) has_ipv6_conflict: Cell<bool>,
+    /// The last router advertisement that nobody has looked at yet.
+    pub(crate) advertisement: Cell<Option<Advertisement>>,
+    /// The task that keeps the IPv4 address.
+    pub(crate) ipv4_waker: RefCell<WakerRegistration>,
+    /// The task that keeps the IPv6 addresses.
+    pub(crate) ipv6_waker: RefCell<WakerRegistration>,
+}
+
+/// A router advertisement as received (ICMPv6 type 134).
+#[derive(Clone, Copy)]
+pub(crate) struct Advertisement {
+    pub(crate) router: Ipv6Addr,
+    pub(crate) len: usize,
+    pub(crate) message: [u8; ADVERTISEMENT_LEN_MAX],
+}
+
+/// ICMPv6 message types (RFC 4861, section 4).
+const ROUTER_ADVERTISEMENT: u8 = 134;
+const NEIGHBOR_SOLICITATION: u8 = 135;
+const NEIGHBOR_ADVERTISEMENT: u8 = 136;
+/// Hop limit of a neighbor discovery message that no router has forwarded (RFC 4861, section 3.1).
+const ON_LINK_HOP_LIMIT: u8 = 255;
+
+impl Watch {
+    pub(crate) fn new() -> Self {
+        Self {
+            ipv4: Cell::new(None),
+            is_ipv4_in_use: Cell::new(false),
+            has_ipv4_conflict: Cell::new(false),
+            tentative: Cell::new(None),
+            has_ipv6_conflict: Cell::new(false),
+            advertisement: Cell::new(None),
+            ipv4_waker: RefCell::new(WakerRegistration::new()),
+            ipv6_waker: RefCell::new(WakerRegistration::new()),
+        }
+    }
+
+    /// Watches another IPv4 address, or none.
+    pub(crate) fn set_ipv4(&self, address: Option<Ipv4Addr>, is_in_use: bool) {
+        self.ipv4.set(address);
+        self.is_ipv4_in_use.set(is_in_use);
+        self.has_ipv4_conflict.set(false);
+    }
+
+    /// Looks at a received frame.
+    pub(crate) fn see(&self, seen: &Seen<'_>, shared: &Shared) {
+        match *seen {
+            Seen::Other => {}
+            Seen::Arp(arp) => {
+                let Some(own) = self.ipv4.get() else { return };
+                // A probe (from no address) for ours is a conflict only while we probe ourselves; once the address is
+                // ours, smoltcp's answer defends it (RFC 5227, sections 2.1.1 and 2.4).
+                let is_rival_probe = arp.sender_ip.is_unspecified() && arp.target_ip == own;
+                let is_probing = !self.is_ipv4_in_use.get();
+                if arp.sender_mac != shared.mac.get() && (arp.sender_ip == own || is_probing && is_rival_probe) {
+                    self.has_ipv4_conflict.set(true);
+                    self.ipv4_waker.borrow_mut().wake();
+                    shared.counters.count(Event::Ipv4Conflict);
+                }
+            }
+            Seen::Icmpv6 { source, hop_limit: ON_LINK_HOP_LIMIT, message } => {
+                let kind = message.first().copied();
+                match kind {
+                    Some(ROUTER_ADVERTISEMENT) => self.keep(source, message),
+                    Some(NEIGHBOR_SOLICITATION | NEIGHBOR_ADVERTISEMENT) => {
+                        let target = message.get(8..).and_then(|m| m.first_chunk::<16>()).copied().map(Ipv6Addr::from);
+                        let is_rival = kind == Some(NEIGHBOR_ADVERTISEMENT) || source.is_unspecified();
+                        if is_rival && target.is_some() && target == self.tentative.get() {
+                            self.has_ipv6_conflict.set(true);
+                            self.ipv6_waker.borrow_mut().wake();
+                            shared.counters.count(Event::Ipv6Conflict);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            Seen::Icmpv6 { .. } => {}
+        }
+    }
+
+    fn keep(&self, router: Ipv6Addr, advertisement: &[u8]) {
+        let mut message = [0; ADVERTISEMENT_LEN_MAX];
+        let Some(to) = message.get_mut(..advertisement.len()) else { return };
+        to.copy_from_slice(advertisement);
+        self.ipv6_waker.borrow_mut().wake();
+        self.advertisement.set(Some(Advertisement { router, len: advertisement.len(), message }));
+    }
+}

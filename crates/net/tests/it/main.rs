@@ -1,0 +1,5 @@
+//! Nodes on a cable, in virtual time: what the other side received is what counts.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on must stop")]
+
+mod lab;
+mod services;
