@@ -151,6 +151,25 @@ impl LogRing {
     }
 }
 
+/// Where sinks and the shell read log lines: a ring, or a ring behind a lock that is held for one line only.
+pub trait LogLines {
+    /// Returns the next line for `cursor` and how many it missed before it, and moves it on.
+    fn next_line(&self, cursor: &mut Cursor) -> Option<(u64, LogLine)>;
+
+    /// Returns a cursor at the `count`-th line from the end.
+    fn cursor_at_last(&self, count: usize) -> Cursor;
+}
+
+impl LogLines for LogRing {
+    fn next_line(&self, cursor: &mut Cursor) -> Option<(u64, LogLine)> {
+        self.next(cursor).map(|(missed, line)| (missed, line.clone()))
+    }
+
+    fn cursor_at_last(&self, count: usize) -> Cursor {
+        self.last(count)
+    }
+}
+
 impl Default for LogRing {
     fn default() -> Self {
         Self::new()

@@ -3,7 +3,7 @@
 use crate::counted::Counted;
 use crate::histogram::Histogram;
 use crate::history::History;
-use crate::log_ring::LogRing;
+use crate::log_ring::LogLines;
 use crate::net_info::NetInfo;
 use crate::node_info::NodeInfo;
 use crate::sample::{Sample, WorkloadCounts};
@@ -29,7 +29,7 @@ pub struct Snapshot<'a> {
     /// Whatever else drivers, network and services count, by event.
     pub events: &'a [Counted],
     /// The last log lines.
-    pub log: &'a LogRing,
+    pub log: &'a dyn LogLines,
 }
 
 impl<'a> Snapshot<'a> {

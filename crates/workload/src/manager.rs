@@ -1,5 +1,6 @@
 //! Starts, stops and watches the workloads of all cores. One per node, in a static; any core may call it.
 
+use alloc::boxed::Box;
 use core::cell::RefCell;
 
 use embassy_sync::blocking_mutex::Mutex;
@@ -57,7 +58,7 @@ impl Manager {
             return Err(StartError::NoFreeCore);
         }
         for (_, slot) in self.slots_of(cores) {
-            slot.order_start(spec.clone());
+            slot.order_start(Box::new(spec.clone()));
         }
         Ok(cores)
     }
@@ -114,7 +115,7 @@ impl Default for Manager {
 
 /// An order to a core. Only the newest counts.
 pub(crate) enum Command {
-    Start(Spec),
+    Start(Box<Spec>),
     Stop,
 }
 
@@ -144,7 +145,7 @@ impl Slot {
         }
     }
 
-    fn order_start(&self, spec: Spec) {
+    fn order_start(&self, spec: Box<Spec>) {
         self.set(WorkloadState::Starting, |status| {
             status.name = spec.workload.name();
             status.spec = spec.text.clone();

@@ -194,8 +194,8 @@ fn workloads(s: &Snapshot<'_>, rates: Option<&Rates>, out: &mut dyn Write) -> fm
 
 fn log(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
     out.write_str("<section class=\"wide\"><h2>Log</h2><pre>")?;
-    let mut cursor = s.log.last(LOG_LINES);
-    while let Some((_, line)) = s.log.next(&mut cursor) {
+    let mut cursor = s.log.cursor_at_last(LOG_LINES);
+    while let Some((_, line)) = s.log.next_line(&mut cursor) {
         writeln!(out, "{}", Html(line))?;
     }
     out.write_str(

@@ -97,7 +97,7 @@ impl Node {
             crashes: &self.crashes,
             malformed: &self.malformed,
             events: &self.events,
-            log: &self.log,
+            log: &*self.log,
         })
     }
 }
