@@ -21,7 +21,7 @@ use crate::{Link, MacAddress};
 /// Most buffers in each direction.
 pub const BUFFERS: usize = 64;
 /// Most frames in one received burst.
-pub const BURST_FRAMES: usize = 32;
+pub const BURST_FRAMES: usize = 16;
 /// Longest frame in bytes: 1,500 of payload and the header.
 pub const FRAME_LEN_MAX: usize = 1514;
 
@@ -72,9 +72,32 @@ pub struct TxFrame {
     pub frame: Range<usize>,
 }
 
+/// Where a received frame is in its buffer. Sixteen bits each: bursts are moved about, and buffers are shorter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    start: u16,
+    end: u16,
+}
+
+impl Span {
+    /// Makes one. `None` for an empty range and for one that reaches beyond 65,535.
+    #[must_use]
+    pub fn new(range: Range<usize>) -> Option<Self> {
+        let (start, end) = (u16::try_from(range.start).ok()?, u16::try_from(range.end).ok()?);
+        (start < end).then_some(Self { start, end })
+    }
+
+    fn range(self) -> Range<usize> {
+        usize::from(self.start)..usize::from(self.end)
+    }
+}
+
+/// The frames of a burst, in order.
+pub type Spans = Vec<Span, BURST_FRAMES>;
+
 struct Burst {
     buffer: DmaBuffer,
-    frames: Vec<Range<usize>, BURST_FRAMES>,
+    frames: Spans,
     next: usize,
 }
 
@@ -236,15 +259,15 @@ impl FrameExchange {
         .await
     }
 
-    /// Hands a received burst to the stack. Ranges that are not inside the buffer are dropped and counted as errors.
-    pub fn deliver(&self, buffer: DmaBuffer, frames: Vec<Range<usize>, BURST_FRAMES>) {
+    /// Hands a received burst to the stack. Frames that are not inside the buffer are dropped and counted as errors.
+    pub fn deliver(&self, buffer: DmaBuffer, mut frames: Spans) {
         let len = buffer.len();
-        let mut state = self.state.borrow_mut();
         let before = frames.len();
-        let frames: Vec<_, BURST_FRAMES> = frames.into_iter().filter(|f| f.start < f.end && f.end <= len).collect();
+        frames.retain(|frame| frame.range().end <= len);
+        let mut state = self.state.borrow_mut();
         state.counters.rx_errors += (before - frames.len()) as u64;
         state.counters.rx_frames += frames.len() as u64;
-        state.counters.rx_bytes += frames.iter().map(|f| f.len() as u64).sum::<u64>();
+        state.counters.rx_bytes += frames.iter().map(|frame| frame.range().len() as u64).sum::<u64>();
         if frames.is_empty() {
             state.return_rx(buffer);
             return;
@@ -341,7 +364,7 @@ impl RxFrame<'_> {
     pub fn bytes(&self) -> &[u8] {
         self.burst
             .as_ref()
-            .and_then(|burst| burst.buffer.bytes().get(burst.frames.get(burst.next)?.clone()))
+            .and_then(|burst| burst.buffer.bytes().get(burst.frames.get(burst.next)?.range()))
             .unwrap_or_default()
     }
 }

@@ -5,7 +5,10 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod cdc_ecm;
 pub mod exchange;
+pub mod rndis;
+pub mod usbnet;
 
 /// An Ethernet hardware address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
