@@ -43,7 +43,8 @@ struct Header {
 #[repr(C)]
 #[derive(Clone, FromBytes, IntoBytes, Immutable)]
 struct Content {
-    crash_count: u32,
+    /// Crashes of each kind, in the order of [`Kind::ALL`].
+    crash_counts: [u32; Kind::ALL.len()],
     boot_count: u32,
     /// 0: no report, or one that was shown; 1: a new one.
     is_new: u32,
@@ -54,7 +55,6 @@ struct Content {
     message_len: u32,
     context_len: u32,
     depth: u32,
-    reserved: u32,
     uptime_us: u64,
     x: [u64; 31],
     sp: u64,
@@ -88,7 +88,12 @@ impl<'a> BlackBox<'a> {
     /// Returns how many crashes there were since power-on.
     #[must_use]
     pub fn crash_count(&self) -> u32 {
-        self.memory.content.crash_count
+        self.memory.content.crash_counts.iter().fold(0, |sum, &count| u32::saturating_add(sum, count))
+    }
+
+    /// Returns how many crashes of each kind there were since power-on.
+    pub fn crash_counts(&self) -> impl Iterator<Item = (Kind, u32)> {
+        Kind::ALL.into_iter().zip(self.memory.content.crash_counts)
     }
 
     /// Counts a boot, and returns how many there were since power-on, with this one.
@@ -101,9 +106,12 @@ impl<'a> BlackBox<'a> {
 
     /// Writes a report, in place of the last one, and counts the crash.
     pub fn write(&mut self, report: &Report) {
-        let Content { crash_count, boot_count, .. } = self.memory.content;
+        let Content { mut crash_counts, boot_count, .. } = self.memory.content;
         self.memory.content = Content::of(report);
-        self.memory.content.crash_count = crash_count.saturating_add(1);
+        for (kind, count) in Kind::ALL.into_iter().zip(&mut crash_counts) {
+            *count = count.saturating_add((kind == report.kind).into());
+        }
+        self.memory.content.crash_counts = crash_counts;
         self.memory.content.boot_count = boot_count;
         self.seal();
     }
@@ -267,6 +275,17 @@ mod tests {
         }
         BlackBox::open(&mut memory).clear();
         assert_eq!(BlackBox::open(&mut memory).crash_count(), 0);
+    }
+
+    #[test]
+    fn crashes_are_counted_by_kind() {
+        let mut memory = power_on(0);
+        let mut black_box = BlackBox::open(&mut memory);
+        for kind in [Kind::Panic, Kind::Stalled, Kind::Panic] {
+            black_box.write(&Report::new(kind, 0, 0));
+        }
+        let counts: std::vec::Vec<_> = black_box.crash_counts().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counts, [(Kind::Panic, 2), (Kind::Stalled, 1)]);
     }
 
     #[test]
