@@ -12,7 +12,7 @@ pub struct Key {
 }
 
 /// All keys.
-pub const KEYS: [Key; 8] = [
+pub const KEYS: [Key; 9] = [
     Key { name: "name", allowed: "letters, digits and inner hyphens, at most 63", help: "the node's name" },
     Key {
         name: "ip",
@@ -31,6 +31,11 @@ pub const KEYS: [Key; 8] = [
         name: "workload",
         allowed: "a workload such as cpu:load=50%, at most 120 characters, and at most three of them",
         help: "what to run",
+    },
+    Key {
+        name: "report",
+        allowed: "0 to 3600",
+        help: "seconds between the telemetry lines on the console, 0 for none (default: 10)",
     },
     Key { name: "watchdog", allowed: "on or off", help: "whether a node that hangs is reset (default: on)" },
 ];

@@ -49,6 +49,8 @@ pub struct Config {
     pub usbnet: Option<UsbNet>,
     /// `workload`: what to run, as it was written.
     pub workloads: Vec<String<WORKLOAD_LEN>, MAX_WORKLOADS>,
+    /// `report`: seconds between the telemetry lines on the console; 0 for none.
+    pub report_s: u16,
     /// `watchdog`: whether a node that hangs is reset.
     pub watchdog: bool,
     /// What was not understood, in the order it was written.
@@ -119,6 +121,7 @@ impl Default for Config {
             log: Level::default(),
             usbnet: None,
             workloads: Vec::new(),
+            report_s: 10,
             watchdog: true,
             warnings: Vec::new(),
             warnings_dropped: 0,
@@ -155,6 +158,7 @@ impl Config {
             b"ntp" => self.ntp = Some(value::host(text?)?),
             b"log" => self.log = value::level(text?)?,
             b"usbnet" => self.usbnet = Some(value::usbnet(text?)?),
+            b"report" => self.report_s = value::report(text?)?,
             b"watchdog" => self.watchdog = value::switch(text?)?,
             b"workload" => {
                 let workload = value::workload(text?)?;

@@ -24,7 +24,7 @@ fn an_empty_line_is_the_default() {
 fn every_key_is_read() {
     let config = Config::parse(
         b"name=web-1 ip=10.0.0.7/24,10.0.0.1 syslog=10.0.0.2 ntp=time.example.org log=debug usbnet=rndis \
-          workload=cpu:load=50% workload=memory watchdog=off",
+          workload=cpu:load=50% workload=memory watchdog=off report=60",
     );
     assert_eq!(config.name.unwrap(), "web-1");
     let (address, gateway) = (Ipv4Addr::new(10, 0, 0, 7), Some(Ipv4Addr::new(10, 0, 0, 1)));
@@ -32,6 +32,7 @@ fn every_key_is_read() {
     assert_eq!(config.syslog, Some("10.0.0.2:514".parse().unwrap()));
     assert_eq!(config.ntp, Some(Host::Name("time.example.org".try_into().unwrap())));
     assert_eq!((config.log, config.usbnet, config.watchdog), (Level::Debug, Some(UsbNet::Rndis), false));
+    assert_eq!((config.workloads.len(), config.report_s), (2, 60));
     assert_eq!(config.workloads, ["cpu:load=50%", "memory"]);
     assert_eq!((config.warnings.len(), config.warnings_dropped), (0, 0));
 }
@@ -141,7 +142,9 @@ fn a_warning_names_key_and_value_and_says_what_is_allowed() {
     );
     assert_eq!(
         warnings("nmae=x"),
-        ["command line: nmae=x ignored: unknown key; known keys: name ip syslog ntp log usbnet workload watchdog"]
+        [
+            "command line: nmae=x ignored: unknown key; known keys: name ip syslog ntp log usbnet workload report watchdog"
+        ]
     );
     assert_eq!(reason("verbose"), Some(Reason::UnknownKey));
     assert_eq!(reason("name"), Some(Reason::UnknownKey), "a key without a value is none of ours");
@@ -155,6 +158,14 @@ fn a_warning_is_printable_and_short() {
     let text = config.warnings[0].to_string();
     assert!(text.starts_with("command line: name=\\x1b[31m\\xff\\'quoted\\'xxx"), "{text}");
     assert!(text.contains("xxx... ignored: not text;"), "{text}");
+}
+
+#[test]
+fn a_report_period_is_a_number_of_seconds_up_to_an_hour() {
+    assert_eq!(Config::parse(b"report=0").report_s, 0);
+    for bad in ["", "-1", "3601", "1.5", "often"] {
+        assert_eq!(reason(&format!("report={bad}")), Some(Reason::Number), "{bad}");
+    }
 }
 
 #[test]

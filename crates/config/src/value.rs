@@ -8,6 +8,8 @@ use crate::{HOST_LEN, Host, Ip, Level, NAME_LEN, Reason, UsbNet, WORKLOAD_LEN};
 
 /// Port of syslog over UDP (RFC 5426, section 3.3).
 const SYSLOG_PORT: u16 = 514;
+/// Longest time between telemetry lines: an hour.
+const MAX_REPORT_S: u16 = 3600;
 /// Longest prefix that leaves room for a node and a gateway beside network and broadcast address.
 const MAX_PREFIX_LEN: u8 = 30;
 
@@ -73,6 +75,10 @@ pub(crate) fn host(text: &str) -> Result<Host, Reason> {
 
 fn is_no_peer(address: IpAddr) -> bool {
     address.is_unspecified() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+pub(crate) fn report(text: &str) -> Result<u16, Reason> {
+    text.parse().ok().filter(|&seconds| seconds <= MAX_REPORT_S).ok_or(Reason::Number)
 }
 
 pub(crate) fn level(text: &str) -> Result<Level, Reason> {

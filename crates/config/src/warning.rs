@@ -51,6 +51,9 @@ pub enum Reason {
     /// The value is none of those there are.
     #[error("no such choice")]
     Choice,
+    /// The value is not a number, or out of range.
+    #[error("not a number in this range")]
+    Number,
     /// The value is empty, too long, or has control characters.
     #[error("not a workload")]
     Workload,
