@@ -65,7 +65,8 @@ pub struct LogLine {
 }
 
 impl LogLine {
-    const EMPTY: Self = Self { at_us: 0, level: Level::Trace, core: 0, text: String::new() };
+    /// All zero bytes, so that an empty ring takes no room in an image.
+    const EMPTY: Self = Self { at_us: 0, level: Level::Error, core: 0, text: String::new() };
 }
 
 impl fmt::Display for LogLine {
