@@ -1,47 +1,51 @@
-//! The serial console: log lines go out, bytes come in.
+//! The serial console: log lines and telemetry go out, bytes come in.
 
 use alloc::collections::VecDeque;
 use core::fmt::{self, Write};
 
 use drivers::interrupts::Irq;
 use drivers::uart::{Console, Interrupts};
-use embassy_futures::select::select;
-use telemetry::log_ring::Cursor;
+use embassy_futures::select::select3;
+use embassy_time::{Duration, Instant, Timer};
+use telemetry::log_ring::{Cursor, LogLines};
+use telemetry::sinks;
 
 use crate::cpu::interrupt;
-use crate::logger;
+use crate::logger::{self, LogReader};
+use crate::node::Node;
 
 /// Bytes that wait for the UART beyond which no more log lines are taken: the ring keeps them.
 const ENOUGH: usize = 4096;
 
 /// Takes the console over. Never returns.
-pub(crate) async fn run(mut uart: Console<'static>, irq: Irq) -> ! {
+pub(crate) async fn run(node: &Node, mut uart: Console<'static>, irq: Irq, report_s: u16) -> ! {
     let mut out = Output(VecDeque::new());
-    let mut cursor = logger::with_ring(|ring| ring.oldest()).unwrap_or_default();
-    let mut written = logger::WRITTEN.receiver();
+    let mut cursor = Cursor::default();
+    let Some(mut news) = logger::WRITTEN.receiver() else { return core::future::pending().await };
+    let period = Duration::from_secs(report_s.into());
+    let mut next_report = Instant::now() + period;
     loop {
         while uart.read_byte().is_some() {}
+        if report_s != 0 && Instant::now() >= next_report {
+            next_report += period;
+            let _ = node.with_snapshot(|snapshot| sinks::console::render(snapshot, &mut out));
+        }
         print_log(&mut cursor, &mut out);
         out.drain_to(&mut uart);
         uart.set_interrupts(Interrupts { rx: true, tx: !out.0.is_empty() });
-        let Some(written) = &mut written else { break };
-        select(interrupt::wait(irq), written.changed()).await;
+        let report = async { if report_s == 0 { core::future::pending().await } else { Timer::at(next_report).await } };
+        select3(interrupt::wait(irq), news.changed(), report).await;
     }
-    core::future::pending().await
 }
 
 fn print_log(cursor: &mut Cursor, out: &mut Output) {
     while out.0.len() < ENOUGH {
-        let more = logger::with_ring(|ring| {
-            let (missed, line) = ring.next(cursor)?;
-            if missed > 0 {
-                let _ = writeln!(out, "({missed} log lines were overwritten before they could be printed)");
-            }
-            writeln!(out, "{line}").ok()
-        });
-        if more.flatten().is_none() {
-            return;
+        let Some((missed, line)) = LogReader.next_line(cursor) else { return };
+        // Writing to memory does not fail.
+        if missed > 0 {
+            let _ = writeln!(out, "({missed} log lines were overwritten before they could be printed)");
         }
+        let _ = writeln!(out, "{line}");
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod executor;
 pub(crate) mod fault;
 pub(crate) mod interrupt;
 pub(crate) mod lock;
+pub(crate) mod provoke;
 pub(crate) mod time;
 
 use aarch64_cpu::registers::{MPIDR_EL1, Readable};

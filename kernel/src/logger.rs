@@ -7,7 +7,7 @@ use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::watch::Watch;
 use embassy_time::Instant;
 use log::{LevelFilter, Log, Metadata, Record};
-use telemetry::log_ring::{Level, LogRing};
+use telemetry::log_ring::{Cursor, Level, LogLine, LogLines, LogRing};
 
 use crate::cpu::current_core;
 
@@ -59,4 +59,17 @@ pub(crate) fn init(level: LevelFilter) {
 /// Looks at the ring. Keep it short: interrupts are off and other cores wait.
 pub(crate) fn with_ring<R>(look: impl FnOnce(&LogRing) -> R) -> Option<R> {
     critical_section::with(|cs| RING.borrow(cs).try_borrow().ok().map(|ring| look(&ring)))
+}
+
+/// Reads the ring a line at a time, so that the lock is held for no longer than a copy takes.
+pub(crate) struct LogReader;
+
+impl LogLines for LogReader {
+    fn next_line(&self, cursor: &mut Cursor) -> Option<(u64, LogLine)> {
+        with_ring(|ring| ring.next_line(cursor)).flatten()
+    }
+
+    fn cursor_at_last(&self, count: usize) -> Cursor {
+        with_ring(|ring| ring.last(count)).unwrap_or_default()
+    }
 }

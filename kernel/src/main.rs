@@ -10,18 +10,56 @@ mod cpu;
 mod facts;
 mod logger;
 mod mem;
+mod node;
+mod sampler;
 mod supervisor;
+mod tasks;
+mod workloads;
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use aarch64_cpu::registers::{MIDR_EL1, Readable};
-use boards::soc::Soc;
+use boards::soc::{CONSOLE_PINS, Facts, Soc};
+use config::{Config, Ip};
+use crash::BlackBox;
+use drivers::gpio::Gpio;
 use drivers::interrupts::Irq;
-use drivers::mailbox::{self, Device, Mailbox, SetPower};
+use drivers::mailbox::{self, Clock, ClockRate, Device, Mailbox, SetPower};
+use drivers::rng::Rng;
+use drivers::uart::{Console, MiniUart, Pl011};
 use drivers::watchdog::Watchdog;
-use embassy_executor::Spawner;
-use log::{LevelFilter, info, warn};
+use embassy_executor::SpawnError;
+use embassy_time::{Duration, Instant};
+use hal::dma::DmaPool;
+use log::{LevelFilter, error, info, warn};
+use net::{Identity, Ipv4Settings, Settings, Stack};
+use nic::exchange::{BUFFERS, FrameExchange};
+use rpi_pac::gpio::Function;
+use telemetry::{Counted, NodeInfo};
 
-use crate::cpu::{executor, fault, interrupt, time};
+use crate::cpu::{CORES, executor, fault, interrupt, time};
 use crate::facts::BoardFacts;
+use crate::node::{MANAGER, Node};
+use crate::sampler::FixedMemory;
+
+/// Version of the image.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The PL011's clock when the firmware does not tell (config.txt, init_uart_clock).
+const UART_CLOCK_HZ: u32 = 48_000_000;
+/// The mini UART's clock when the firmware does not tell (config.txt, core_freq with enable_uart=1).
+const CORE_CLOCK_HZ: u32 = 250_000_000;
+/// How long cores 1-3 get to leave the spin table.
+const START_TIME: Duration = Duration::from_millis(100);
+/// Bytes of a receive buffer: the largest burst of a USB NIC.
+const RX_BUFFER_LEN: usize = 2048;
+/// Bytes of a transmit buffer: a frame, the longest headroom and padding of a USB NIC.
+const TX_BUFFER_LEN: usize = 2048;
+
+/// Cores that have arrived in `kernel_secondary`.
+static ARRIVED: AtomicUsize = AtomicUsize::new(0);
 
 /// The first Rust line on core 0. `device_tree` is what the firmware left in x0, `entry_ticks` the counter at `_start`.
 #[unsafe(no_mangle)]
@@ -29,30 +67,63 @@ extern "C" fn kernel_main(device_tree: usize, entry_ticks: u64) -> ! {
     time::init();
     mem::stacks::paint(0);
     logger::init(LevelFilter::Info);
+    boot(device_tree, entry_ticks)
+}
+
+/// Everything from the first register to the executor. A function of its own, so that its frame, if it were too large
+/// for the stack, would fault when time and logging are already there for the report.
+#[inline(never)]
+fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let Some(soc) = Soc::from_midr(MIDR_EL1.get()) else { fault::unknown_board(MIDR_EL1.get()) };
     fault::init(soc);
     let facts = soc.facts();
     // SAFETY: this runs once, on core 0, before anything allocates, and `facts` are this SoC's.
-    let (mut pool, blocks) = unsafe { (mem::init(facts.dma_offset), board::claim(facts)) };
-    let Some(buffer) = pool.take(mailbox::BUFFER_LEN) else { panic!("no memory") };
-    let mut mailbox = Mailbox::new(blocks.mailbox, buffer);
-    let board = BoardFacts::find(soc, &mut mailbox, device_tree);
-    info!("MiniPiRack {} on {} ({})", env!("CARGO_PKG_VERSION"), board.model, soc);
+    let mut pool = unsafe { mem::init(facts.dma_offset) };
+    // SAFETY: as above.
+    let blocks = unsafe { board::claim(facts) };
     if let Some(controller) = blocks.interrupts {
         interrupt::init(controller);
     }
-    // SAFETY: once, on core 0; the slots are this SoC's; page 0 is unmapped only after all have left it.
-    unsafe { boot::start_secondaries(facts.spin_table.map(|slot| slot as usize)) };
+
+    let Some(buffer) = pool.take(mailbox::BUFFER_LEN) else { no_memory("the mailbox") };
+    let mut mailbox = Mailbox::new(blocks.mailbox, buffer);
+    let (uart, uart_irq) = open_console(blocks.uart0, blocks.mini_uart, blocks.gpio, facts, &mut mailbox);
+    let board = BoardFacts::find(soc, &mut mailbox, device_tree);
+    info!("MiniPiRack {VERSION} on {}, {}", board.model, soc);
+    let config = Config::parse(&board.command_line);
+    log::set_max_level(level(config.log));
+    config.warnings.iter().for_each(|warning| warn!("{warning}"));
+    let crashes = report_last_life();
+
+    start_cores(facts);
     interrupt::init_core();
-    let Some(irq) = u8::try_from(facts.irqs.uart0).ok().and_then(Irq::new) else { fault::park() };
-    let uart = drivers::uart::Pl011::init(blocks.uart0, 48_000_000).unwrap().into();
+    supervisor::init(Watchdog::new(blocks.pm), config.watchdog && !board.is_emulated);
+    power_usb(&mut mailbox);
+
+    let exchange = make_exchange(&mut pool);
+    let seed = blocks.rng.map(Rng::new).map_or(entry_ticks, |mut rng| seed(&mut rng, entry_ticks));
+    let stack = Stack::new(exchange, settings(&config, &board, seed));
+    let node: &'static Node = Box::leak(Box::new(Node::new(node_info(&config, &board), crashes)));
+    for spec in &config.workloads {
+        if let Err(error) = MANAGER.start(spec, None) {
+            warn!("workload={spec} ignored: {error}");
+        }
+    }
+    let memory = FixedMemory::new(board.memory_bytes, &pool);
+    info!("{} KiB of RAM in use, {} MiB in all", memory.in_use() / 1024, board.memory_bytes >> 20);
+    let since_entry = time::ticks_to_micros(time::ticks().wrapping_sub(entry_ticks));
+    info!("booted in {}.{:03} ms", since_entry / 1000, since_entry % 1000);
     executor::run(|spawner| {
-        spawner.spawn(console_task(uart, irq).unwrap());
+        let spawn = || -> Result<(), SpawnError> {
+            spawner.spawn(tasks::console_task(node, uart, uart_irq, config.report_s)?);
+            spawner.spawn(tasks::sampler_task(node, stack, mailbox, memory)?);
+            tasks::spawn_core(spawner, 0)?;
+            tasks::spawn_network(spawner, stack)
+        };
+        if let Err(error) = spawn() {
+            error!("a task has no place: {error}");
+        }
     })
-}
-#[embassy_executor::task]
-async fn console_task(uart: drivers::uart::Console<'static>, irq: Irq) {
-    console::run(uart, irq).await
 }
 
 /// The first Rust line on cores 1-3.
@@ -60,5 +131,134 @@ async fn console_task(uart: drivers::uart::Console<'static>, irq: Irq) {
 extern "C" fn kernel_secondary(core: usize) -> ! {
     mem::stacks::paint(core);
     interrupt::init_core();
-    executor::run(|_| ())
+    // Release pairs with the acquire in `start_cores`.
+    ARRIVED.fetch_add(1, Ordering::Release);
+    executor::run(|spawner| {
+        if let Err(error) = tasks::spawn_core(spawner, core) {
+            error!("a task has no place: {error}");
+        }
+    })
+}
+
+/// Opens the UART that the firmware has connected to the header's pins; the PL011 when it has connected none.
+fn open_console(
+    uart0: safe_mmio::UniqueMmioPointer<'static, arm_pl011_uart::PL011Registers>,
+    mini: safe_mmio::UniqueMmioPointer<'static, rpi_pac::aux_mini_uart::Registers>,
+    gpio: safe_mmio::UniqueMmioPointer<'static, rpi_pac::gpio::Registers>,
+    facts: &Facts,
+    mailbox: &mut Mailbox<'_>,
+) -> (Option<Console<'static>>, Option<Irq>) {
+    let mut gpio = Gpio::new(gpio);
+    let [tx, _] = CONSOLE_PINS;
+    let irq = |number| u8::try_from(number).ok().and_then(Irq::new);
+    if gpio.function(tx) == Function::Alt5 {
+        let clock_hz = mailbox.get(&ClockRate(Clock::Core)).unwrap_or(CORE_CLOCK_HZ);
+        return (MiniUart::init(mini, clock_hz).ok().map(Console::Mini), irq(facts.irqs.aux));
+    }
+    for pin in CONSOLE_PINS {
+        gpio.set_function(pin, Function::Alt0);
+    }
+    let clock_hz = mailbox.get(&ClockRate(Clock::Uart)).unwrap_or(UART_CLOCK_HZ);
+    (Pl011::init(uart0, clock_hz).ok().map(Console::Pl011), irq(facts.irqs.uart0))
+}
+
+/// Tells how the node's last life ended, and returns what the black box has counted.
+fn report_last_life() -> node::Counts {
+    // SAFETY: at boot, on core 0; the reference ends with this function.
+    let mut black_box = BlackBox::open(unsafe { mem::black_box() });
+    let boots = black_box.count_boot();
+    if let Some(report) = black_box.take_new() {
+        warn!("the last life ended in a crash, number {} since power-on:", black_box.crash_count());
+        report.to_string().lines().for_each(|line| warn!("| {line}"));
+    }
+    info!("boot number {boots} since power-on");
+    let counts = black_box.crash_counts().map(|(kind, count)| Counted { what: kind.name(), count: count.into() });
+    let counts = counts.collect();
+    mem::clean_black_box();
+    counts
+}
+
+/// Releases cores 1-3 and waits until they have left the firmware's spin table.
+fn start_cores(facts: &Facts) {
+    // SAFETY: once, on core 0; the slots are this SoC's.
+    unsafe { boot::start_secondaries(facts.spin_table.map(|slot| slot as usize)) };
+    let deadline = Instant::now() + START_TIME;
+    // Acquire pairs with the release in `kernel_secondary`.
+    while ARRIVED.load(Ordering::Acquire) < CORES - 1 && Instant::now() < deadline {
+        core::hint::spin_loop();
+    }
+    let arrived = ARRIVED.load(Ordering::Acquire);
+    if arrived == CORES - 1 {
+        // SAFETY: all cores have left page 0, and nothing else is there.
+        unsafe { boot::unmap_null_page() };
+    } else {
+        error!("only {arrived} of {} cores have started; workloads run on these", CORES - 1);
+    }
+}
+
+fn power_usb(mailbox: &mut Mailbox<'_>) {
+    match mailbox.get(&SetPower { device: Device::UsbHcd, is_on: true }) {
+        Ok(true) => {}
+        Ok(false) => warn!("the firmware does not switch on the USB controller"),
+        Err(error) => warn!("the firmware does not switch on the USB controller: {error}"),
+    }
+}
+
+fn make_exchange(pool: &mut DmaPool) -> &'static FrameExchange {
+    let mut take = |len| (0..BUFFERS).map_while(|_| pool.take(len)).collect();
+    let (rx, tx) = (take(RX_BUFFER_LEN), take(TX_BUFFER_LEN));
+    Box::leak(Box::new(FrameExchange::new(rx, tx)))
+}
+
+/// Makes a seed of hardware random numbers; without them, of when the node was switched on.
+fn seed(rng: &mut Rng<'_>, entry_ticks: u64) -> u64 {
+    let mut bytes = [0; 8];
+    if rng.fill(&mut bytes).is_err() {
+        warn!("no random numbers: connection numbers can be guessed");
+    }
+    u64::from_le_bytes(bytes) ^ entry_ticks
+}
+
+fn settings(config: &Config, board: &BoardFacts, seed: u64) -> Settings {
+    Settings {
+        name: config.name.as_ref().map(|name| String::from(name.as_str())),
+        ipv4: match config.ip {
+            Ip::Dhcp => Ipv4Settings::Dhcp,
+            Ip::Static { address, prefix_len, gateway } => Ipv4Settings::Static { address, prefix_len, gateway },
+        },
+        ntp: None,
+        identity: Identity {
+            version: String::from(VERSION),
+            board: String::from(board.model.as_str()),
+            serial: format!("{:016x}", board.serial),
+        },
+        seed,
+    }
+}
+
+fn node_info(config: &Config, board: &BoardFacts) -> NodeInfo {
+    NodeInfo {
+        name: config.name.clone().unwrap_or_default(),
+        board: board.model.clone(),
+        soc: board.soc.facts().name.chars().collect(),
+        revision: board.revision,
+        serial: board.serial,
+        version: VERSION,
+        build: option_env!("MINIPIRACK_BUILD").unwrap_or("unknown"),
+    }
+}
+
+fn level(level: config::Level) -> LevelFilter {
+    match level {
+        config::Level::Error => LevelFilter::Error,
+        config::Level::Warn => LevelFilter::Warn,
+        config::Level::Info => LevelFilter::Info,
+        config::Level::Debug => LevelFilter::Debug,
+        config::Level::Trace => LevelFilter::Trace,
+    }
+}
+
+#[expect(clippy::panic, reason = "a bug of ours: the memory map is too small")]
+fn no_memory(what: &str) -> ! {
+    panic!("no DMA memory for {what}")
 }

@@ -31,17 +31,22 @@ pub(crate) unsafe fn init(bus_offset: u64) -> DmaPool {
     DmaPool::new(region, &Caches)
 }
 
-/// Returns the scratch memory of the workloads, one part for each of cores 1-3.
+/// Returns the scratch memory of the workloads on `core`, which is one of cores 1-3; empty for others.
 ///
 /// # Safety
 ///
-/// Called once.
-pub(crate) unsafe fn scratch() -> [&'static mut [u8]; 3] {
-    // SAFETY: nobody else uses this memory, which boot maps read-write, and this runs once (caller's promise).
-    let all = unsafe { region(boot::scratch()) };
-    let (one, rest) = all.split_at_mut(all.len() / 3);
-    let (two, three) = rest.split_at_mut(rest.len() / 2);
-    [one, two, three]
+/// Called once for each core.
+pub(crate) unsafe fn scratch(core: usize) -> &'static mut [u64] {
+    const WORD: usize = size_of::<u64>();
+    let all = boot::scratch();
+    let len = all.len() / 3 / CACHE_LINE * CACHE_LINE;
+    if !(1..=3).contains(&core) {
+        return &mut [];
+    }
+    let start: *mut u64 = core::ptr::with_exposed_provenance_mut(all.start + (core - 1) * len);
+    // SAFETY: 1. in the memory that the linker keeps for this, mapped read-write, aligned to a cache line; 2. each core's
+    // part is handed out once (caller's promise); 3. any bytes are valid words.
+    unsafe { slice::from_raw_parts_mut(start, len / WORD) }
 }
 
 /// # Safety
@@ -124,4 +129,45 @@ pub(crate) fn device_tree(address: usize, ram_end: u64) -> Option<&'static [u8]>
     }
     let len = blob_len(readable(HEADER_LEN)?.first_chunk()?)?;
     readable(len)
+}
+
+/// Returns the black box's memory, which is the only thing that survives a reset.
+///
+/// # Safety
+///
+/// One at a time: at boot on core 0, and in a crash report, when nothing else runs any more.
+pub(crate) unsafe fn black_box() -> &'static mut crash::Memory {
+    const { assert!(size_of::<crash::Memory>() <= 0x4000 && align_of::<crash::Memory>() <= 64) };
+    let memory: *mut crash::Memory = core::ptr::with_exposed_provenance_mut(boot::black_box().start);
+    // SAFETY: 1. the linker keeps this memory for it, mapped read-write, large enough and aligned (checked above); 2. any
+    // bytes are a valid `Memory`; 3. nobody else refers to it (caller's promise).
+    unsafe { &mut *memory }
+}
+
+/// Writes the black box back to RAM, where the reset does not reach it.
+pub(crate) fn clean_black_box() {
+    let range = boot::black_box();
+    if let Some(start) = NonNull::new(core::ptr::with_exposed_provenance_mut(range.start)) {
+        clean(start, range.len());
+    }
+}
+
+/// Returns this function's caller's frame pointer.
+#[inline(always)]
+pub(crate) fn frame_pointer() -> u64 {
+    let fp: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, x29", out(reg) fp, options(nomem, nostack, preserves_flags)) };
+    fp
+}
+
+/// Reads a word of a stack, for a backtrace. `None` outside of the stacks and in their guard pages.
+pub(crate) fn read_stack(address: u64) -> Option<u64> {
+    let address = usize::try_from(address).ok()?;
+    if !boot::stacks().contains(&address) || !address.is_multiple_of(8) || boot::guard_page(address).is_some() {
+        return None;
+    }
+    let word: *const u64 = core::ptr::with_exposed_provenance(address);
+    // SAFETY: aligned, mapped (in the stacks, in no guard page), and any value is a u64.
+    Some(unsafe { word.read_volatile() })
 }

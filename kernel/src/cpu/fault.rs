@@ -11,27 +11,28 @@ use aarch64_cpu::asm::wfi;
 use aarch64_cpu::registers::{DAIF, Writeable};
 use boards::soc::Soc;
 use boot::{FaultFrame, FaultKind};
+use crash::backtrace::{self, Backtrace, Bounds};
+use crash::{Kind, Registers, Report, Text};
 use drivers::watchdog::Watchdog;
+use embassy_time::Instant;
 
-use super::{CORES, current_core, interrupt, lock};
-use crate::board;
+use super::{CORES, current_core, interrupt, lock, time};
+use crate::{board, logger, mem};
+
+/// Log lines that are printed before a report: what led to it may not have been printed yet.
+const LOG_LINES: usize = 20;
+/// Other cores get one part of so many of a second to stop: they only have to take an interrupt.
+const STOPS_PER_SECOND: u64 = 500;
+const ALL_MASKED: u64 = 0b1111 << 6;
 
 /// 0, or one more than the number of the core that reports.
 static REPORTER: AtomicU32 = AtomicU32::new(0);
-/// The SoC, for finding UART and reset registers: 0 unknown, 1 BCM2837, 2 BCM2711.
+/// The SoC, for finding UART and reset registers: 2 is BCM2711.
 static SOC: AtomicU8 = AtomicU8::new(0);
 
-/// Tells this module which SoC it runs on. Before that a fault can't be reported.
+/// Tells this module which SoC it runs on.
 pub(crate) fn init(soc: Soc) {
-    let number = match soc {
-        Soc::Bcm2837 => 1,
-        Soc::Bcm2711 => 2,
-    };
-    SOC.store(number, Ordering::Relaxed);
-}
-
-fn soc() -> Soc {
-    if SOC.load(Ordering::Relaxed) == 2 { Soc::Bcm2711 } else { Soc::Bcm2837 }
+    SOC.store(if soc == Soc::Bcm2711 { 2 } else { 1 }, Ordering::Relaxed);
 }
 
 /// Returns whether another core reports a crash.
@@ -42,7 +43,7 @@ pub(crate) fn is_reporting_elsewhere() -> bool {
 
 /// Stops this core for good.
 pub(crate) fn park() -> ! {
-    DAIF.set(0b1111 << 6);
+    DAIF.set(ALL_MASKED);
     loop {
         wfi();
     }
@@ -52,9 +53,8 @@ pub(crate) fn park() -> ! {
 pub(crate) fn unknown_board(midr: u64) -> ! {
     // SAFETY: other cores are still in the firmware's spin table, and this one never returns.
     for mut console in unsafe { board::emergency_consoles(soc().facts()) } {
-        // A UART that is stuck is no use.
-        let _ =
-            writeln!(console, "MiniPiRack: unknown processor (MIDR_EL1 {midr:#010x}). It runs on BCM2837 and BCM2711.");
+        // Fails on a UART that is stuck: then there is nobody to tell.
+        let _ = writeln!(console, "MiniPiRack runs on BCM2837 and BCM2711, not on this processor (MIDR {midr:#010x}).");
         console.flush();
     }
     park()
@@ -63,30 +63,47 @@ pub(crate) fn unknown_board(midr: u64) -> ! {
 /// Reports that a part of the node makes no progress. `interrupted` is the frame record of what core 0 was doing.
 pub(crate) fn stalled(name: &str, interrupted: &[u64; 2]) -> ! {
     begin();
-    finish(|out| writeln!(out, "stalled: {name} {:#018x}", interrupted[1]))
+    let [fp, pc] = *interrupted;
+    finish(Kind::Stalled, format_args!("{name} made no progress"), None, trace(Some(pc), fp))
 }
 
 /// Reports an interrupt that nobody enabled.
 pub(crate) fn unexpected_interrupt(source: u32, interrupted: &[u64; 2]) -> ! {
     begin();
-    finish(|out| writeln!(out, "unexpected interrupt: {source:#x} {:#018x}", interrupted[1]))
+    let [fp, pc] = *interrupted;
+    finish(Kind::UnexpectedIrq, format_args!("source {source:#x}"), None, trace(Some(pc), fp))
 }
 
+/// Where vectors.s sends everything but interrupts.
 #[unsafe(no_mangle)]
 extern "C" fn kernel_fault(vector: u64, frame: &FaultFrame) -> ! {
     begin();
-    finish(|out| writeln!(out, "{:?} {frame:#x?}", FaultKind::from_vector(vector)))
+    let kind = match FaultKind::from_vector(vector) {
+        FaultKind::Synchronous => Kind::Exception,
+        FaultKind::Irq => Kind::UnexpectedIrq,
+        FaultKind::Fiq => Kind::UnexpectedFiq,
+        FaultKind::SystemError => Kind::SError,
+    };
+    let FaultFrame { x, sp, elr, spsr, esr, far } = *frame;
+    let message = match usize::try_from(far).ok().and_then(boot::guard_page) {
+        Some((core, stack)) => Text::<64>::format(format_args!("the {stack} stack of core {core} overflowed")),
+        None => Text::new(),
+    };
+    let backtrace = trace(Some(elr), x[29]);
+    finish(kind, format_args!("{}", message.as_str()), Some(Registers { x, sp, elr, esr, far, spsr }), backtrace)
 }
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     begin();
-    finish(|out| writeln!(out, "{info}"))
+    let place = info.location();
+    let place = place.map_or(Text::<96>::new(), |at| Text::format(format_args!(", {}:{}", at.file(), at.line())));
+    finish(Kind::Panic, format_args!("{}{}", info.message(), place.as_str()), None, trace(None, mem::frame_pointer()))
 }
 
-/// Makes this core the only one that runs. Returns once, on the first core that gets here.
+/// Makes this core the only one that runs.
 fn begin() {
-    DAIF.set(0b1111 << 6);
+    DAIF.set(ALL_MASKED);
     let me = current_core() as u32 + 1;
     if let Err(other) = REPORTER.compare_exchange(0, me, Ordering::AcqRel, Ordering::Acquire) {
         if other == me {
@@ -94,24 +111,60 @@ fn begin() {
         }
         park();
     }
-    for core in 0..CORES {
-        if core + 1 != me as usize {
-            interrupt::send_ipi(core);
-        }
+    for core in (0..CORES).filter(|&core| core != current_core()) {
+        interrupt::send_ipi(core);
+    }
+    // In raw ticks: it must have an end even before time is set up.
+    let start = time::ticks();
+    while time::ticks().wrapping_sub(start) < time::frequency_hz() / STOPS_PER_SECOND {
+        core::hint::spin_loop();
     }
     lock::break_open();
 }
 
-fn finish(report: impl Fn(&mut dyn Write) -> core::fmt::Result) -> ! {
-    // SAFETY: other cores are parked or about to be, and this one never returns.
+fn finish(kind: Kind, message: core::fmt::Arguments<'_>, registers: Option<Registers>, backtrace: Backtrace) -> ! {
+    let core = u8::try_from(current_core()).unwrap_or(u8::MAX);
+    let mut report = Report::new(kind, core, Instant::now().as_micros());
+    report.message = Text::format(message);
+    report.registers = registers;
+    report.backtrace = backtrace;
+    // SAFETY: the other cores are parked, and this one never returns.
+    let black_box = unsafe { mem::black_box() };
+    crash::BlackBox::open(black_box).write(&report);
+    mem::clean_black_box();
+    // SAFETY: as above.
     let [mut console, _] = unsafe { board::emergency_consoles(soc().facts()) };
-    let _ = report(&mut console);
+    // What can't be printed is in the black box.
+    let _ = print(&mut console, &report);
     console.flush();
     restart()
+}
+
+fn print(out: &mut impl Write, report: &Report) -> core::fmt::Result {
+    write!(out, "\n\n*** the last log lines\n")?;
+    logger::with_ring(|ring| {
+        let mut cursor = ring.last(LOG_LINES);
+        while let Some((_, line)) = ring.next(&mut cursor) {
+            writeln!(out, "{line}")?;
+        }
+        Ok(())
+    })
+    .unwrap_or(Ok(()))?;
+    write!(out, "*** crash: {report}*** restarting\n\n")
+}
+
+fn trace(pc: Option<u64>, fp: u64) -> Backtrace {
+    let range = |range: core::ops::Range<usize>| range.start as u64..range.end as u64;
+    let bounds = Bounds { stack: range(boot::stacks()), text: range(boot::text()) };
+    backtrace::walk(pc, fp, &bounds, mem::read_stack)
 }
 
 fn restart() -> ! {
     // SAFETY: as in `finish`.
     Watchdog::new(unsafe { board::emergency_pm(soc().facts()) }).restart();
     park()
+}
+
+fn soc() -> Soc {
+    if SOC.load(Ordering::Relaxed) == 2 { Soc::Bcm2711 } else { Soc::Bcm2837 }
 }

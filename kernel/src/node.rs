@@ -1,0 +1,91 @@
+//! What the tasks of core 0 share: who the node is, its last samples, its network. One per node, never on another core.
+
+use core::cell::RefCell;
+
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::watch::Watch;
+use heapless::Vec;
+use static_cell::ConstStaticCell;
+use telemetry::{Counted, History, NetInfo, NodeInfo, Sample, Snapshot};
+use workload::Manager;
+
+use crate::logger::LogReader;
+
+/// Counters by kind that are kept for the sinks.
+const KINDS: usize = 64;
+/// Tasks that wait for news: console, syslog, and two to spare.
+const READERS: usize = 4;
+
+/// Starts, stops and watches the workloads.
+pub(crate) static MANAGER: Manager = Manager::new();
+
+/// In a static, because it is too large to be made on a stack.
+static HISTORY: ConstStaticCell<History> = ConstStaticCell::new(History::new());
+
+/// Counters by kind.
+pub(crate) type Counts = Vec<Counted, KINDS>;
+
+/// See the module.
+pub(crate) struct Node {
+    /// Changes with every sample: when it was taken, in µs since boot.
+    pub(crate) sample_news: Watch<NoopRawMutex, u64, READERS>,
+    state: RefCell<State>,
+}
+
+struct State {
+    info: NodeInfo,
+    net: NetInfo,
+    sample: Sample,
+    history: &'static mut History,
+    crashes: Counts,
+    malformed: Counts,
+    events: Counts,
+}
+
+impl Node {
+    /// Makes the node's state, once; `crashes` are those that the black box remembers.
+    pub(crate) fn new(info: NodeInfo, crashes: Counts) -> Self {
+        let state = State {
+            info,
+            net: NetInfo::EMPTY,
+            sample: Sample::EMPTY,
+            history: HISTORY.take(),
+            crashes,
+            malformed: Counts::new(),
+            events: Counts::new(),
+        };
+        Self { sample_news: Watch::new(), state: RefCell::new(state) }
+    }
+
+    /// Shows everything that is known to `show`, which must not wait for anything.
+    pub(crate) fn with_snapshot<R>(&self, show: impl FnOnce(&Snapshot<'_>) -> R) -> R {
+        let workloads = MANAGER.statuses();
+        let state = self.state.borrow();
+        show(&Snapshot {
+            node: &state.info,
+            net: &state.net,
+            sample: &state.sample,
+            history: state.history,
+            workloads: &workloads,
+            crashes: &state.crashes,
+            malformed: &state.malformed,
+            events: &state.events,
+            log: &LogReader,
+        })
+    }
+
+    /// Takes a new sample in, with the state of the network at the time.
+    pub(crate) fn update(&self, sample: Sample, name: &str, net: NetInfo, malformed: Counts, events: Counts) {
+        let mut state = self.state.borrow_mut();
+        state.sample = sample;
+        state.history.push(sample);
+        state.net = net;
+        state.malformed = malformed;
+        state.events = events;
+        if !name.is_empty() && state.info.name != name {
+            state.info.name = name.chars().take(63).collect();
+        }
+        drop(state);
+        self.sample_news.sender().send(sample.at_us);
+    }
+}

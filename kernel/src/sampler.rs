@@ -1,0 +1,196 @@
+//! Takes a sample once a second: reads every counter of the node and keeps it.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use drivers::mailbox::{Clock as FirmwareClock, ClockRate, GetThrottled, Mailbox, Temperature};
+use embassy_time::{Duration, Instant, Ticker};
+use hal::dma::DmaPool;
+use net::{Ipv4Source, NetStatus, Stack};
+use telemetry::net_info::{Ipv4, Ipv4Source as ShownSource, Lease, Link};
+use telemetry::sample::{Area, Clock, CoreTime, Memory, NicCounts, Throttled};
+use telemetry::{Counted, NetInfo, Sample};
+
+use crate::cpu::{CORES, executor, time};
+use crate::logger;
+use crate::mem::{heap, stacks};
+use crate::node::{Counts, MANAGER, Node};
+
+/// How often.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Advances with each sample: watched by the supervisor.
+pub(crate) static PROGRESS: AtomicU32 = AtomicU32::new(0);
+/// Advances as long as the network does: watched by the supervisor.
+pub(crate) static NETWORK_PROGRESS: AtomicU32 = AtomicU32::new(0);
+
+/// How much of a fixed kind of memory there is and is used; it does not change after boot.
+#[derive(Clone, Copy)]
+pub(crate) struct FixedMemory {
+    /// RAM of the ARM cores.
+    pub(crate) total: u64,
+    /// Image with bss, page tables and stacks.
+    pub(crate) image: u64,
+    /// Buffers that devices see.
+    pub(crate) dma: Area,
+    /// Scratch memory of the workloads.
+    pub(crate) scratch: u64,
+}
+
+impl FixedMemory {
+    /// Takes stock when everything at boot has been handed out.
+    pub(crate) fn new(total: u64, pool: &DmaPool) -> Self {
+        let dma = boot::dma().len() as u64;
+        let used = dma - pool.left_bytes() as u64;
+        Self {
+            total,
+            image: boot::image().len() as u64,
+            dma: Area { size: dma, used, peak: used },
+            scratch: boot::scratch().len() as u64,
+        }
+    }
+
+    /// Returns how many bytes are in use: image, heap, buffers, stacks and scratch memory.
+    pub(crate) fn in_use(&self) -> u64 {
+        self.image + heap::usage().used as u64 + self.dma.used + self.scratch
+    }
+}
+
+/// Samples for ever.
+pub(crate) async fn run(node: &Node, stack: &Stack, mut mailbox: Mailbox<'static>, memory: FixedMemory) -> ! {
+    let mut ticker = Ticker::every(PERIOD);
+    let mut network_seen = stack.progress();
+    loop {
+        let sample = take(stack, &mut mailbox, memory).await;
+        let status = stack.status();
+        let (malformed, events) = counts(stack);
+        node.update(sample, &status.name, shown(&status, sample.at_us), malformed, events);
+        // Relaxed: counters that only have to change.
+        PROGRESS.fetch_add(1, Ordering::Relaxed);
+        if network_seen != stack.progress() {
+            network_seen = stack.progress();
+            NETWORK_PROGRESS.fetch_add(1, Ordering::Relaxed);
+        }
+        ticker.next().await;
+    }
+}
+
+async fn take(stack: &Stack, mailbox: &mut Mailbox<'static>, memory: FixedMemory) -> Sample {
+    let temperature = mailbox.get_async(&Temperature).await.ok().and_then(|mc| i32::try_from(mc).ok());
+    let throttled = mailbox.get_async(&GetThrottled).await.ok().map(|bits| Throttled(bits.0));
+    let mut clocks_hz = [None; Clock::ALL.len()];
+    for (clock, hz) in Clock::ALL.into_iter().zip(&mut clocks_hz) {
+        *hz = mailbox.get_async(&ClockRate(firmware_clock(clock))).await.ok();
+    }
+    let at_us = Instant::now().as_micros();
+    let (log_lines, log_lines_dropped) = logger::with_ring(|ring| (ring.written(), 0)).unwrap_or_default();
+    Sample {
+        at_us,
+        unix_us: None,
+        clock_error_us: None,
+        cores: core::array::from_fn(|core| Some(core_time(core, at_us))),
+        memory: memory_now(memory),
+        nic: nic_counts(stack),
+        interrupts: None,
+        temperature_mc: temperature,
+        throttled,
+        clocks_hz,
+        workloads: MANAGER.counts(),
+        log_lines,
+        log_lines_dropped,
+    }
+}
+
+fn firmware_clock(clock: Clock) -> FirmwareClock {
+    match clock {
+        Clock::Arm => FirmwareClock::Arm,
+        Clock::Core => FirmwareClock::Core,
+        Clock::Sdram => FirmwareClock::Sdram,
+        Clock::Uart => FirmwareClock::Uart,
+        Clock::Emmc => FirmwareClock::Emmc,
+    }
+}
+
+/// Idle is WFI; everything else since power-on is busy.
+fn core_time(core: usize, at_us: u64) -> CoreTime {
+    let idle_us = time::ticks_to_micros(executor::idle_ticks(core));
+    CoreTime { idle_us, busy_us: at_us.saturating_sub(idle_us) }
+}
+
+fn memory_now(fixed: FixedMemory) -> Memory {
+    let heap = heap::usage();
+    Memory {
+        total: fixed.total,
+        free: fixed.total.saturating_sub(boot::ram_end() as u64),
+        image: fixed.image,
+        heap: Area { size: heap.size as u64, used: heap.used as u64, peak: heap.used_most as u64 },
+        dma: fixed.dma,
+        stacks: core::array::from_fn(|core| {
+            let (size, peak) = if core < CORES { stacks::usage(core) } else { (0, 0) };
+            Area { size: size as u64, used: peak as u64, peak: peak as u64 }
+        }),
+    }
+}
+
+fn nic_counts(stack: &Stack) -> NicCounts {
+    let counts = stack.status().frames;
+    NicCounts {
+        rx_frames: counts.rx_frames,
+        rx_bytes: counts.rx_bytes,
+        rx_errors: counts.rx_errors,
+        rx_dropped: counts.rx_dropped,
+        tx_frames: counts.tx_frames,
+        tx_bytes: counts.tx_bytes,
+        tx_errors: counts.tx_errors,
+        tx_dropped: counts.tx_dropped,
+        carrier_changes: counts.link_ups,
+        restarts: counts.restarts,
+    }
+}
+
+/// Splits the network's counters into what was malformed, by layer, and all other events.
+fn counts(stack: &Stack) -> (Counts, Counts) {
+    let (mut malformed, mut events) = (Counts::new(), Counts::new());
+    for (name, count) in stack.counters().iter() {
+        let full = match name.strip_suffix("_malformed") {
+            Some(layer) => malformed.push(Counted { what: layer, count }),
+            None => events.push(Counted { what: name, count }),
+        };
+        debug_assert!(full.is_ok(), "raise KINDS");
+    }
+    (malformed, events)
+}
+
+fn shown(status: &NetStatus, now_us: u64) -> NetInfo {
+    NetInfo {
+        driver: status.driver,
+        mac: status.mac.map_or([0; 6], |mac| mac.0),
+        link: match status.link {
+            nic::Link::Absent => Link::Absent,
+            nic::Link::Down => Link::Down,
+            nic::Link::Up { speed_mbps, is_full_duplex } => Link::Up {
+                speed_mbps: Some(speed_mbps).filter(|&speed| speed != 0),
+                is_full_duplex: Some(is_full_duplex),
+            },
+        },
+        ipv4: status.ipv4.as_ref().map(|ipv4| Ipv4 {
+            address: ipv4.address,
+            prefix_len: ipv4.prefix_len,
+            gateway: ipv4.gateway,
+            source: match ipv4.source {
+                Ipv4Source::Dhcp { .. } => ShownSource::Dhcp,
+                Ipv4Source::Static => ShownSource::Static,
+                Ipv4Source::LinkLocal => ShownSource::LinkLocal,
+            },
+        }),
+        lease: status.ipv4.as_ref().and_then(|ipv4| match ipv4.source {
+            Ipv4Source::Dhcp { server, lease_left_s } => {
+                Some(Lease { server, obtained_us: now_us, duration_s: u32::try_from(lease_left_s).unwrap_or(u32::MAX) })
+            }
+            _ => None,
+        }),
+        dns: status.ipv4.as_ref().map(|ipv4| ipv4.dns.iter().copied().collect()).unwrap_or_default(),
+        ipv6: status.ipv6.iter().copied().collect(),
+        tcp_connections: u32::try_from(status.tcp_connections).unwrap_or(u32::MAX),
+        ..NetInfo::EMPTY
+    }
+}

@@ -1,0 +1,127 @@
+//! The tasks of the node: each a thin shell around a function that is written, and tested, elsewhere.
+
+use drivers::interrupts::Irq;
+use drivers::mailbox::Mailbox;
+use drivers::uart::Console;
+use embassy_executor::{SpawnError, Spawner, task};
+use net::{Stack, address, services};
+
+use crate::cpu::provoke;
+use crate::node::{MANAGER, Node};
+use crate::sampler::{self, FixedMemory};
+use crate::workloads::{self, NodeEnv};
+use crate::{console, mem};
+
+/// Clients that each TCP service serves at once: sixteen, and one that is just closing.
+const TCP_CLIENTS: usize = 17;
+/// Cores that run workloads.
+const WORKERS: usize = 3;
+
+/// Starts what the network consists of.
+pub(crate) fn spawn_network(spawner: Spawner, stack: &'static Stack) -> Result<(), SpawnError> {
+    spawner.spawn(stack_task(stack)?);
+    spawner.spawn(ipv4_task(stack)?);
+    spawner.spawn(ipv6_task(stack)?);
+    spawner.spawn(udp_echo_task(stack)?);
+    spawner.spawn(udp_discard_task(stack)?);
+    spawner.spawn(udp_chargen_task(stack)?);
+    for _ in 0..TCP_CLIENTS {
+        spawner.spawn(tcp_echo_task(stack)?);
+        spawner.spawn(tcp_discard_task(stack)?);
+        spawner.spawn(tcp_chargen_task(stack)?);
+    }
+    for core in 1..=WORKERS {
+        spawner.spawn(ping_task(stack, core)?);
+    }
+    Ok(())
+}
+
+/// Starts what every core runs; on cores 1-3 that includes workloads.
+pub(crate) fn spawn_core(spawner: Spawner, core: usize) -> Result<(), SpawnError> {
+    spawner.spawn(provoke_task()?);
+    if core != 0 {
+        spawner.spawn(workload_task(core)?);
+    }
+    Ok(())
+}
+
+/// The serial console, when there is one.
+#[task]
+pub(crate) async fn console_task(node: &'static Node, uart: Option<Console<'static>>, irq: Option<Irq>, report_s: u16) {
+    if let (Some(uart), Some(irq)) = (uart, irq) {
+        console::run(node, uart, irq, report_s).await
+    }
+}
+
+/// Telemetry.
+#[task]
+pub(crate) async fn sampler_task(
+    node: &'static Node,
+    stack: &'static Stack,
+    mailbox: Mailbox<'static>,
+    memory: FixedMemory,
+) {
+    sampler::run(node, stack, mailbox, memory).await
+}
+
+#[task]
+async fn stack_task(stack: &'static Stack) {
+    stack.run().await
+}
+
+#[task]
+async fn ipv4_task(stack: &'static Stack) {
+    address::run_ipv4(stack).await
+}
+
+#[task]
+async fn ipv6_task(stack: &'static Stack) {
+    address::run_ipv6(stack).await
+}
+
+#[task(pool_size = TCP_CLIENTS)]
+async fn tcp_echo_task(stack: &'static Stack) {
+    services::tcp_echo(stack).await
+}
+
+#[task(pool_size = TCP_CLIENTS)]
+async fn tcp_discard_task(stack: &'static Stack) {
+    services::tcp_discard(stack).await
+}
+
+#[task(pool_size = TCP_CLIENTS)]
+async fn tcp_chargen_task(stack: &'static Stack) {
+    services::tcp_chargen(stack).await
+}
+
+#[task]
+async fn udp_echo_task(stack: &'static Stack) {
+    services::udp_echo(stack).await
+}
+
+#[task]
+async fn udp_discard_task(stack: &'static Stack) {
+    services::udp_discard(stack).await
+}
+
+#[task]
+async fn udp_chargen_task(stack: &'static Stack) {
+    services::udp_chargen(stack).await
+}
+
+#[task(pool_size = WORKERS)]
+async fn ping_task(stack: &'static Stack, core: usize) {
+    workloads::answer(stack, core).await
+}
+
+#[task(pool_size = 4)]
+async fn provoke_task() {
+    provoke::listen().await
+}
+
+#[task(pool_size = WORKERS)]
+async fn workload_task(core: usize) {
+    // SAFETY: each of cores 1-3 spawns this once, at its start.
+    let buffer = unsafe { mem::scratch(core) };
+    workload::run_core(u8::try_from(core).unwrap_or(u8::MAX), &MANAGER, &NodeEnv, buffer).await
+}
