@@ -1,0 +1,80 @@
+//! Starts QEMU so that it ends with its owner, however the owner ends.
+//!
+//! Linux sends the parent-death signal when the *thread* that started the child ends, and a test's thread ends before
+//! a node that tests share. So one thread, which lives as long as the process, starts all of them; it visits the
+//! network namespace of the thread that asked, so that a tap of that namespace is found. `setpriv` (util-linux) sets the
+//! signal: doing so between fork and exec would need unsafe code.
+
+use std::env;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
+use std::thread;
+
+use nix::sched::{CloneFlags, setns};
+
+struct Request {
+    command: Command,
+    namespace: Option<File>,
+    answer: mpsc::Sender<io::Result<Child>>,
+}
+
+/// Returns a command that runs `program` and has the kernel kill it when its parent dies.
+pub(crate) fn dying_with_parent(program: &std::path::Path) -> Command {
+    match setpriv() {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    }
+}
+
+/// Starts `command` from the long-lived thread, in the caller's network namespace.
+pub(crate) fn spawn(command: Command) -> io::Result<Child> {
+    static SPAWNER: OnceLock<Mutex<mpsc::Sender<Request>>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (requests, inbox) = mpsc::channel::<Request>();
+        thread::spawn(move || {
+            for Request { command, namespace, answer } in inbox {
+                // Nobody waits for the answer only when the asking thread was ended meanwhile.
+                let _ = answer.send(spawn_in(command, namespace.as_ref()));
+            }
+        });
+        Mutex::new(requests)
+    });
+    let (answer, result) = mpsc::channel();
+    let namespace = own_namespace().ok();
+    let gone = || io::Error::other("the thread that starts QEMU has ended");
+    let request = Request { command, namespace, answer };
+    spawner.lock().unwrap_or_else(PoisonError::into_inner).send(request).map_err(|_| gone())?;
+    result.recv().map_err(|_| gone())?
+}
+
+fn spawn_in(mut command: Command, namespace: Option<&File>) -> io::Result<Child> {
+    let home = own_namespace();
+    let (Some(namespace), Ok(home)) = (namespace, home) else {
+        return command.spawn();
+    };
+    if namespace.metadata()?.ino() == home.metadata()?.ino() {
+        return command.spawn();
+    }
+    setns(namespace, CloneFlags::CLONE_NEWNET)?;
+    let child = command.spawn();
+    setns(&home, CloneFlags::CLONE_NEWNET)?;
+    child
+}
+
+fn own_namespace() -> io::Result<File> {
+    File::open("/proc/thread-self/ns/net")
+}
+
+fn setpriv() -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/bin", "/bin"].map(PathBuf::from);
+    env::split_paths(&path).chain(usual).map(|directory| directory.join("setpriv")).find(|file| file.is_file())
+}
