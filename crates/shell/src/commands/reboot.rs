@@ -1,0 +1,16 @@
+//! `reboot`: restarts the node.
+
+use super::{Command, Next, offer_nothing};
+
+pub(super) const COMMAND: Command = Command {
+    name: "reboot",
+    usage: &[""],
+    help: "restarts the node",
+    run: |arguments, node, out| {
+        arguments.end()?;
+        writeln!(out, "restarting")?;
+        node.reboot();
+        Ok(Next::Prompt)
+    },
+    offer: offer_nothing,
+};

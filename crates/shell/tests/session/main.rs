@@ -1,0 +1,327 @@
+//! A session as its user sees it: keys go in, and a terminal shows what comes out.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
+
+mod node;
+mod random;
+mod screen;
+
+use node::FakeNode;
+use screen::Screen;
+use shell::{COMMANDS, Crash, Flow, Shell, Terminal};
+// Brings the clock that the workloads' embassy-time is linked with.
+use testkit as _;
+
+const PROMPT: &str = "pi-123456>";
+
+struct User {
+    node: FakeNode,
+    shell: Shell,
+    screen: Screen,
+}
+
+impl User {
+    fn new() -> Self {
+        Self::at(Terminal::Console)
+    }
+
+    fn at(terminal: Terminal) -> Self {
+        let (node, mut shell, mut screen) = (FakeNode::new(), Shell::new(terminal), Screen::new());
+        shell.start(&node, &mut screen).unwrap();
+        Self { node, shell, screen }
+    }
+
+    fn types(&mut self, bytes: impl AsRef<[u8]>) -> Flow {
+        let mut flow = Flow::Continue;
+        for byte in bytes.as_ref() {
+            if self.shell.feed(*byte, &self.node, &mut self.screen).unwrap() == Flow::End {
+                flow = Flow::End;
+            }
+        }
+        flow
+    }
+
+    /// Enters a line and returns what was shown before the next prompt.
+    fn enters(&mut self, line: &str) -> String {
+        self.screen = Screen::new();
+        self.types(line);
+        self.types("\r");
+        let text = self.screen.text();
+        let text = text.strip_prefix(&format!("{line}\n")).unwrap_or_else(|| panic!("{text}"));
+        text.strip_suffix(PROMPT).unwrap_or_else(|| panic!("{text}")).trim_end().to_owned()
+    }
+
+    fn line(&self) -> String {
+        let line = self.screen.current();
+        line.strip_prefix(PROMPT).unwrap_or_else(|| panic!("{line}")).trim_start().to_owned()
+    }
+
+    /// Returns where in the line the cursor is.
+    fn column(&self) -> usize {
+        self.screen.column() - PROMPT.len() - 1
+    }
+}
+
+#[test]
+fn what_is_typed_is_shown() {
+    let mut user = User::new();
+    user.types("stat");
+    assert_eq!((user.line().as_str(), user.column()), ("stat", 4));
+}
+
+#[test]
+fn the_line_can_be_edited_anywhere() {
+    let mut user = User::new();
+    user.types("abd\x1b[Dc");
+    assert_eq!((user.line().as_str(), user.column()), ("abcd", 3));
+    user.types("\x01X\x05Y");
+    assert_eq!((user.line().as_str(), user.column()), ("XabcdY", 6));
+    user.types("\x02\x02\x7f");
+    assert_eq!((user.line().as_str(), user.column()), ("XabdY", 3));
+    user.types("\x1b[3~\x1b[H\x04");
+    assert_eq!((user.line().as_str(), user.column()), ("abY", 0));
+    user.types("\x06\x0b");
+    assert_eq!((user.line().as_str(), user.column()), ("a", 1));
+    user.types(" b c\x17\x17");
+    assert_eq!(user.line(), "a");
+    user.types("\x15");
+    assert_eq!(user.line(), "");
+    assert_eq!(user.screen.bells, 0);
+    user.types("\x7f\x1b[C\x1b[D\x1b[B");
+    assert_eq!(user.screen.bells, 4);
+}
+
+#[test]
+fn a_long_line_scrolls_and_never_wraps() {
+    let mut user = User::new();
+    let long: String = (0..300).map(|i| char::from(b'a' + (i % 26) as u8)).collect();
+    user.types(&long);
+    assert_eq!(user.screen.bells, 100);
+    assert_eq!(user.screen.lines.len(), 1);
+    assert!(user.line().ends_with(&long[190..200]));
+    user.types("\x01");
+    assert!(user.line().starts_with(&long[..20]) && user.column() == 0);
+    user.types("\x1b[C".repeat(150));
+    assert!(user.line().ends_with(&long[140..151]), "{}", user.line());
+}
+
+#[test]
+fn entered_lines_can_be_called_back() {
+    let mut user = User::new();
+    for line in ["help", "log 1", "log 1", "help net"] {
+        user.enters(line);
+    }
+    user.types("dra\x1b[A");
+    assert_eq!(user.line(), "help net");
+    user.types("\x1b[A\x1b[A\x1b[A");
+    assert_eq!(user.line(), "help");
+    user.types("\x1b[B\x1b[B\x1b[B");
+    assert_eq!((user.line().as_str(), user.column()), ("dra", 3));
+    user.types("\x1b[A\x1b[A\r");
+    assert!(user.screen.text().contains("line 29\n"));
+}
+
+#[test]
+fn tab_completes_what_is_unambiguous() {
+    let mut user = User::new();
+    user.types("st\t");
+    assert_eq!(user.line(), "status");
+    user.types("\x15wo\tsta\tme\t");
+    assert_eq!(user.line(), "workload start memory");
+    assert_eq!(user.column(), "workload start memory ".len());
+    user.types("\x15de\t\tst\t2");
+    assert_eq!(user.line(), "debug crash stack-overflow 2");
+    user.types("\x15s\x01x\t");
+    assert_eq!((user.line().as_str(), user.screen.bells), ("xs", 1));
+}
+
+#[test]
+fn tab_shows_what_is_possible() {
+    let mut user = User::new();
+    user.types("workload s\t");
+    assert_eq!(user.line(), "workload st");
+    user.types("\t");
+    assert!(user.screen.text().contains("\nstart  stop\n"), "{}", user.screen.text());
+    assert_eq!((user.line().as_str(), user.column()), ("workload st", 11));
+    user.types("\x15\t");
+    for command in COMMANDS {
+        assert!(user.screen.text().contains(&format!("{}  ", command.name)) || command.name == "exit");
+    }
+}
+
+#[test]
+fn interrupt_drops_the_line() {
+    let mut user = User::new();
+    user.types("reboot\x03");
+    assert_eq!(user.line(), "");
+    assert!(user.screen.text().contains("> reboot^C\n"));
+    user.types("\r");
+    assert_eq!(user.node.reboots.get(), 0);
+}
+
+#[test]
+fn end_of_input_ends_the_session_on_an_empty_line_only() {
+    let mut user = User::new();
+    assert_eq!(user.types("x\x04"), Flow::Continue);
+    assert_eq!(user.types("\x15\x04"), Flow::End);
+    user.shell.start(&user.node, &mut user.screen).unwrap();
+    assert_eq!(user.types("exit\r"), Flow::End);
+}
+
+#[test]
+fn the_screen_can_be_cleared() {
+    let mut user = User::new();
+    user.enters("help");
+    user.types("abc\x0c");
+    assert_eq!(user.screen.text().trim_end(), "pi-123456> abc");
+}
+
+#[test]
+fn a_log_line_does_not_tear_the_line_being_typed() {
+    let mut user = User::new();
+    user.types("workload lst\x1b[D\x1b[D");
+    user.shell.print_around(&mut user.screen, |out| out.write_str("a log line\nanother\n")).unwrap();
+    assert_eq!(user.screen.text(), "a log line\nanother\npi-123456> workload lst");
+    user.types("i");
+    assert_eq!((user.line().as_str(), user.column()), ("workload list", 11));
+}
+
+#[test]
+fn before_the_session_begins_log_lines_are_printed_plainly() {
+    let (mut shell, mut out) = (Shell::new(Terminal::Console), String::new());
+    shell.print_around(&mut out, |out| out.write_str("boot\n")).unwrap();
+    assert_eq!(out, "boot\n");
+}
+
+#[test]
+fn help_names_every_command_and_its_ways() {
+    let mut user = User::new();
+    let all = user.enters("help");
+    assert!(all.lines().all(|line| line.len() < screen::COLUMNS), "{all}");
+    for command in COMMANDS {
+        assert!(all.contains(&format!("  {:9} {}", command.name, command.help)), "{all}");
+        let one = user.enters(&format!("help {}", command.name));
+        for usage in command.usage {
+            assert!(one.contains(format!("{} {usage}", command.name).trim_end()), "{one}");
+        }
+    }
+    assert!(user.enters("help nothing").contains("'nothing' is not a command"));
+}
+
+#[test]
+fn an_unknown_command_gets_a_suggestion() {
+    let mut user = User::new();
+    let text = user.enters("stauts");
+    assert!(text.starts_with("there is no command 'stauts'; did you mean 'status'?\ncommands: help status"), "{text}");
+    assert!(!user.enters("frobnicate").contains("did you mean"));
+}
+
+#[test]
+fn wrong_arguments_show_the_usage() {
+    let mut user = User::new();
+    for (line, problem) in [
+        ("status now", "status: 'now' is too much\nusage: status"),
+        ("log x", "log: LINES is a number from 1 to 256, not 'x'\nusage: log\n       log LINES\n       log -f"),
+        ("top 0", "top: SECONDS is a number from 1 to 3600, not '0'\nusage: top [SECONDS]"),
+        ("workload run", "workload: 'run' is not list, help, start or stop\nusage: workload [list]"),
+        ("workload start", "workload: NAME is missing\nusage: workload [list]"),
+        ("workload stop 0", "workload: '0' is not CORES, such as 1, 1-3, 1+3 or all\nusage: workload [list]"),
+        ("debug", "debug: crash is missing\nusage: debug crash KIND [CORE]"),
+        ("debug crash x", "debug: 'x' is not KIND: panic, data-abort, "),
+        ("debug crash panic 4", "debug: CORE is a number from 0 to 3, not '4'"),
+    ] {
+        let text = user.enters(line);
+        assert!(text.starts_with(problem), "{line}: {text}");
+    }
+    assert_eq!(user.node.crashes.borrow().len(), 0);
+}
+
+#[test]
+fn status_and_net_show_the_node() {
+    let mut user = User::new();
+    let status = user.enters("status");
+    for text in ["name      pi-123456", "Raspberry Pi 3 Model B", "up        00:00:02", "48.2 C", "crashes   2 panic"] {
+        assert!(status.contains(text), "{text} is missing in\n{status}");
+    }
+    let net = user.enters("net");
+    for text in [
+        "eth0      no driver link no controller",
+        "1000 frames 1.5MB",
+        "now 12.0Mbit/s",
+        "malformed ipv4 3",
+        "sockets   7",
+    ] {
+        assert!(net.contains(text), "{text} is missing in\n{net}");
+    }
+}
+
+#[test]
+fn the_log_is_shown_from_the_end() {
+    let mut user = User::new();
+    assert_eq!(user.enters("log 2"), "    0.028000 info  line 28\n    0.029000 info  line 29");
+    assert_eq!(user.enters("log").lines().count(), 20);
+    assert!(user.enters("log -f").starts_with("on the serial line log lines appear anyway"));
+}
+
+#[test]
+fn a_remote_session_can_follow_the_log() {
+    let mut user = User::at(Terminal::Remote);
+    user.types("log -f\r");
+    assert!(user.screen.text().contains("line 29"));
+    user.node.log.push(0, telemetry::Level::Warn, 2, format_args!("news"));
+    user.shell.tick(&user.node, &mut user.screen).unwrap();
+    assert!(!user.screen.text().contains("news"), "not before it is due");
+    user.node.now_us.set(user.shell.due_us().unwrap());
+    user.shell.tick(&user.node, &mut user.screen).unwrap();
+    assert!(user.screen.text().contains("warn  core 2: news"));
+    user.types("\x03");
+    assert_eq!((user.line().as_str(), user.shell.due_us()), ("", None));
+}
+
+#[test]
+fn top_refreshes_until_a_key_is_pressed() {
+    let mut user = User::new();
+    user.types("top 2\r");
+    assert!(user.screen.text().contains("pi-123456  up 00:00:02"), "{}", user.screen.text());
+    assert_eq!(user.shell.due_us(), Some(2_000_000));
+    let mut sample = *user.node.history.newest().unwrap();
+    sample.at_us = 99_000_000;
+    user.node.history.push(sample);
+    user.node.now_us.set(2_000_000);
+    user.shell.tick(&user.node, &mut user.screen).unwrap();
+    let text = user.screen.text();
+    assert!(text.contains("up 00:01:39") && text.matches("core 0 [").count() == 1, "{text}");
+    user.types("q");
+    assert_eq!((user.line().as_str(), user.shell.due_us()), ("", None));
+}
+
+#[test]
+fn workloads_are_explained_started_and_stopped() {
+    let mut user = User::new();
+    assert!(user.enters("workload help").contains("cpu"));
+    assert!(user.enters("workload help cpu").contains("load"));
+    assert!(user.enters("workload help x").starts_with("there is no workload 'x'"));
+    assert_eq!(user.enters("workload start cpu:load=50%"), "started on core 1");
+    assert_eq!(user.enters("workload start idle 2-3"), "started on core 2-3");
+    assert!(user.enters("workload").contains("1    starting"));
+    assert!(user.enters("workload start idle").starts_with("workload: no core is free"));
+    assert_eq!(
+        user.enters("workload start cpu:load=500% 1"),
+        "workload: load=500% is not allowed; allowed: 0% to 100%"
+    );
+    assert_eq!(user.enters("workload stop 1+3"), "stopped on core 1+3");
+    assert_eq!(user.enters("workload stop").split(' ').next(), Some("stopped"));
+}
+
+#[test]
+fn reboot_and_crash_reach_the_node() {
+    let mut user = User::new();
+    assert_eq!(user.enters("reboot"), "restarting");
+    assert_eq!(user.node.reboots.get(), 1);
+    for (i, crash) in Crash::ALL.into_iter().enumerate() {
+        user.enters(&format!("debug crash {} {}", crash.name(), i % 4));
+    }
+    let crashes: Vec<_> = Crash::ALL.into_iter().enumerate().map(|(i, crash)| (crash, (i % 4) as u8)).collect();
+    assert_eq!(*user.node.crashes.borrow(), crashes);
+    user.enters("debug crash panic");
+    assert_eq!(user.node.crashes.borrow().last(), Some(&(Crash::Panic, 0)));
+}

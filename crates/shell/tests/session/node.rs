@@ -1,0 +1,89 @@
+//! A node that notes what it is told.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Write;
+
+use shell::{Crash, Node};
+use telemetry::log_ring::LogLines;
+use telemetry::{Counted, History, Level, LogRing, NetInfo, NodeInfo, Sample, Snapshot};
+use workload::Manager;
+
+pub(crate) struct FakeNode {
+    pub(crate) info: NodeInfo,
+    pub(crate) net: NetInfo,
+    pub(crate) history: Box<History>,
+    pub(crate) log: Box<LogRing>,
+    pub(crate) manager: Manager,
+    pub(crate) now_us: Cell<u64>,
+    pub(crate) reboots: Cell<u32>,
+    pub(crate) crashes: RefCell<Vec<(Crash, u8)>>,
+}
+
+impl FakeNode {
+    pub(crate) fn new() -> Self {
+        let mut history = Box::new(History::new());
+        let mut sample = Sample { at_us: 1_000_000, temperature_mc: Some(48_234), ..Sample::EMPTY };
+        history.push(sample);
+        sample.at_us = 2_000_000;
+        sample.nic.rx_bytes = 1_500_000;
+        sample.nic.rx_frames = 1_000;
+        history.push(sample);
+        let mut log = Box::new(LogRing::new());
+        (0..30).for_each(|i| log.push(i * 1_000, Level::Info, 0, format_args!("line {i}")));
+        let info = NodeInfo {
+            name: "pi-123456".try_into().unwrap(),
+            board: "Raspberry Pi 3 Model B".try_into().unwrap(),
+            ..NodeInfo::default()
+        };
+        Self {
+            info,
+            net: NetInfo::EMPTY,
+            history,
+            log,
+            manager: Manager::new(),
+            now_us: Cell::new(0),
+            reboots: Cell::new(0),
+            crashes: RefCell::default(),
+        }
+    }
+}
+
+impl Node for FakeNode {
+    fn look(&self, look: &mut dyn FnMut(&Snapshot<'_>)) {
+        look(&Snapshot {
+            node: &self.info,
+            net: &self.net,
+            sample: self.history.newest().unwrap(),
+            history: &self.history,
+            workloads: &self.manager.statuses(),
+            crashes: &[Counted { what: "panic", count: 2 }],
+            malformed: &[Counted { what: "ipv4", count: 3 }],
+            events: &[],
+            log: &*self.log,
+        });
+    }
+
+    fn log(&self) -> &dyn LogLines {
+        &*self.log
+    }
+
+    fn workloads(&self) -> &Manager {
+        &self.manager
+    }
+
+    fn now_us(&self) -> u64 {
+        self.now_us.get()
+    }
+
+    fn write_net_details(&self, out: &mut dyn Write) -> std::fmt::Result {
+        writeln!(out, "sockets   7")
+    }
+
+    fn reboot(&self) {
+        self.reboots.set(self.reboots.get() + 1);
+    }
+
+    fn crash(&self, crash: Crash, core: u8) {
+        self.crashes.borrow_mut().push((crash, core));
+    }
+}
