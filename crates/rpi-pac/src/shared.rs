@@ -76,6 +76,10 @@ fn unique<T>(register: SharedMmioPointer<'_, T>) -> UniqueMmioPointer<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use testkit as _;
+
     use super::*;
 
     #[test]

@@ -2,4 +2,5 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should panic")]
 
 pub mod dma;
+pub mod mmio;
 pub mod time;
