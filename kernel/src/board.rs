@@ -6,7 +6,7 @@ use arm_pl011_uart::PL011Registers;
 use boards::soc::{Facts, InterruptController};
 use drivers::interrupts::Bcm2836;
 use drivers::uart::{Console, Emergency, MiniUart, Pl011};
-use rpi_pac::{armctrl, aux_mini_uart, gpio, local_intc, mailbox, pm, rng};
+use rpi_pac::{armctrl, aux_mini_uart, dwc2, gpio, local_intc, mailbox, pm, rng};
 use safe_mmio::UniqueMmioPointer;
 
 /// The register blocks of the running board.
@@ -23,6 +23,8 @@ pub(crate) struct Blocks {
     pub(crate) pm: UniqueMmioPointer<'static, pm::Registers>,
     /// Random numbers, where the SoC has this kind.
     pub(crate) rng: Option<UniqueMmioPointer<'static, rng::Registers>>,
+    /// DWC2 USB controller.
+    pub(crate) usb: UniqueMmioPointer<'static, dwc2::Registers>,
     /// Interrupt controller, where it is this kind.
     pub(crate) interrupts: Option<Bcm2836<'static>>,
 }
@@ -56,6 +58,8 @@ pub(crate) unsafe fn claim(facts: &Facts) -> Blocks {
         // SAFETY: see above.
         pm: unsafe { block(facts.pm) },
         // SAFETY: see above.
+        // SAFETY: see above.
+        usb: unsafe { block(facts.usb) },
         rng: facts.rng.map(|addr| unsafe { block(addr) }),
         interrupts,
     }

@@ -37,13 +37,16 @@ use hal::dma::DmaPool;
 use log::{LevelFilter, error, info, warn};
 use net::{Identity, Ipv4Settings, Settings, Stack};
 use nic::exchange::{BUFFERS, FrameExchange};
+use nic::usbnet::{Preference, UsbNics};
 use rpi_pac::gpio::Function;
 use telemetry::{Counted, NodeInfo};
+use usb::bus::Bus;
 
 use crate::cpu::{CORES, executor, fault, interrupt, time};
 use crate::facts::BoardFacts;
 use crate::node::{MANAGER, Node};
 use crate::sampler::FixedMemory;
+use crate::tasks::UsbController;
 
 /// Version of the image.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -100,6 +103,10 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     supervisor::init(Watchdog::new(blocks.pm), config.watchdog && !board.is_emulated);
     power_usb(&mut mailbox);
 
+    let controller: &'static UsbController = Box::leak(Box::new(UsbController::new(blocks.usb)));
+    let claims = Box::leak(Box::new(UsbNics { prefer: preference(config.usbnet) }));
+    let Ok(bus) = Bus::new(controller, claims, &mut pool) else { no_memory("USB") };
+    let bus: &'static Bus<'static> = Box::leak(Box::new(bus));
     let exchange = make_exchange(&mut pool);
     let seed = blocks.rng.map(Rng::new).map_or(entry_ticks, |mut rng| seed(&mut rng, entry_ticks));
     let stack = Stack::new(exchange, settings(&config, &board, seed));
@@ -117,6 +124,8 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
         let spawn = || -> Result<(), SpawnError> {
             spawner.spawn(tasks::console_task(node, uart, uart_irq, config.report_s)?);
             spawner.spawn(tasks::sampler_task(node, stack, mailbox, memory)?);
+            spawner.spawn(tasks::usb_task(controller, irq(facts.irqs.usb), bus)?);
+            spawner.spawn(tasks::nic_task(bus, exchange)?);
             tasks::spawn_core(spawner, 0)?;
             tasks::spawn_network(spawner, stack)
         };
@@ -150,7 +159,6 @@ fn open_console(
 ) -> (Option<Console<'static>>, Option<Irq>) {
     let mut gpio = Gpio::new(gpio);
     let [tx, _] = CONSOLE_PINS;
-    let irq = |number| u8::try_from(number).ok().and_then(Irq::new);
     if gpio.function(tx) == Function::Alt5 {
         let clock_hz = mailbox.get(&ClockRate(Clock::Core)).unwrap_or(CORE_CLOCK_HZ);
         return (MiniUart::init(mini, clock_hz).ok().map(Console::Mini), irq(facts.irqs.aux));
@@ -193,6 +201,19 @@ fn start_cores(facts: &Facts) {
         unsafe { boot::unmap_null_page() };
     } else {
         error!("only {arrived} of {} cores have started; workloads run on these", CORES - 1);
+    }
+}
+
+/// Returns the interrupt with this number, if the controller has it.
+fn irq(number: u32) -> Option<Irq> {
+    u8::try_from(number).ok().and_then(Irq::new)
+}
+
+fn preference(usbnet: Option<config::UsbNet>) -> Preference {
+    match usbnet {
+        Some(config::UsbNet::Ecm) => Preference::Ecm,
+        Some(config::UsbNet::Rndis) => Preference::Rndis,
+        None => Preference::default(),
     }
 }
 

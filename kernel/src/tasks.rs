@@ -1,16 +1,27 @@
 //! The tasks of the node: each a thin shell around a function that is written, and tested, elsewhere.
 
+use alloc::boxed::Box;
+
 use drivers::interrupts::Irq;
 use drivers::mailbox::Mailbox;
 use drivers::uart::Console;
 use embassy_executor::{SpawnError, Spawner, task};
+use log::error;
 use net::{Stack, address, services};
+use nic::exchange::FrameExchange;
+use rpi_pac::dwc2;
+use safe_mmio::UniqueMmioPointer;
+use usb::bus::Bus;
+use usb::dwc2::Controller;
 
-use crate::cpu::provoke;
+use crate::cpu::{interrupt, provoke};
 use crate::node::{MANAGER, Node};
 use crate::sampler::{self, FixedMemory};
 use crate::workloads::{self, NodeEnv};
 use crate::{console, mem};
+
+/// The USB controller with its registers.
+pub(crate) type UsbController = Controller<UniqueMmioPointer<'static, dwc2::Registers>>;
 
 /// Clients that each TCP service serves at once: sixteen, and one that is just closing.
 const TCP_CLIENTS: usize = 17;
@@ -62,6 +73,24 @@ pub(crate) async fn sampler_task(
     memory: FixedMemory,
 ) {
     sampler::run(node, stack, mailbox, memory).await
+}
+
+/// The USB controller and all hubs.
+#[task]
+pub(crate) async fn usb_task(controller: &'static UsbController, irq: Option<Irq>, bus: &'static Bus<'static>) {
+    if let Some(irq) = irq {
+        interrupt::connect(irq, Box::leak(Box::new(|| controller.on_interrupt())));
+    }
+    match controller.init().await {
+        Ok(()) => match bus.run().await {},
+        Err(error) => error!("no USB: {error}"),
+    }
+}
+
+/// The network controller, whichever is plugged in.
+#[task]
+pub(crate) async fn nic_task(bus: &'static Bus<'static>, exchange: &'static FrameExchange) {
+    match nic::usbnet::run(bus, exchange).await {}
 }
 
 #[task]

@@ -15,7 +15,9 @@ const IRQ_MASKED: u64 = 0b0010 << 6;
 static EXECUTORS: [StaticCell<raw::Executor>; CORES] = [const { StaticCell::new() }; CORES];
 /// Something was woken since the executor last looked.
 static WOKEN: [AtomicBool; CORES] = [const { AtomicBool::new(false) }; CORES];
-static IDLE_TICKS: [AtomicU64; CORES] = [const { AtomicU64::new(0) }; CORES];
+/// How long each core has slept, as one word so that a reader on another core always sees a state that was: in bits 63:1
+/// the ticks slept, minus, while bit 0 says that the core is asleep, the time when it fell asleep.
+static SLEPT: [AtomicU64; CORES] = [const { AtomicU64::new(0) }; CORES];
 static POLLS: [AtomicU64; CORES] = [const { AtomicU64::new(0) }; CORES];
 
 /// Called by embassy when a task of the executor with this context became ready.
@@ -51,18 +53,30 @@ pub(crate) fn run(init: impl FnOnce(Spawner)) -> ! {
         DAIF.set(daif | IRQ_MASKED);
         let is_woken = WOKEN.get(core).is_some_and(|woken| woken.swap(false, Ordering::Acquire));
         if !is_woken {
-            let before = time::ticks();
-            barrier::dsb(barrier::SY);
-            wfi();
-            count(&IDLE_TICKS, core, time::ticks().wrapping_sub(before));
+            sleep(core);
         }
         DAIF.set(daif);
     }
 }
 
-/// Returns how many counter ticks `core` has slept since boot.
+/// Sleeps until an interrupt is pending, and counts for how long.
+fn sleep(core: usize) {
+    let Some(slept) = SLEPT.get(core) else { return };
+    // Only this core writes it. The top bit that the shift loses would be set after thousands of years.
+    let before = slept.load(Ordering::Relaxed) >> 1;
+    let start = time::ticks();
+    slept.store(before.wrapping_sub(start) << 1 | 1, Ordering::Relaxed);
+    barrier::dsb(barrier::SY);
+    wfi();
+    slept.store((before + time::ticks() - start) << 1, Ordering::Relaxed);
+}
+
+/// Returns how many counter ticks `core` has slept since boot, the sleep that it is in included.
 pub(crate) fn idle_ticks(core: usize) -> u64 {
-    IDLE_TICKS.get(core).map_or(0, |ticks| ticks.load(Ordering::Relaxed))
+    let slept = SLEPT.get(core).map_or(0, |slept| slept.load(Ordering::Relaxed));
+    let is_asleep = slept & 1 == 1;
+    let ticks = if is_asleep { (slept >> 1).wrapping_add(time::ticks()) } else { slept >> 1 };
+    ticks & (u64::MAX >> 1)
 }
 
 /// Returns how often the executor of `core` has gone round since boot.
