@@ -27,7 +27,7 @@ pub struct Command {
 pub type Run = for<'a> fn(Arguments<'a>, &dyn Node, &mut dyn Write) -> Result<Next, Problem<'a>>;
 
 /// Gives each word that may follow some words.
-pub type Offer = fn(&[&str], &mut dyn FnMut(&str));
+pub type Offer = fn(&[&str], &dyn Node, &mut dyn FnMut(&str));
 
 macro_rules! commands {
     ($($name:ident),+ $(,)?) => {
@@ -185,18 +185,18 @@ pub fn find(name: &str) -> Option<&'static Command> {
 }
 
 /// Gives `take` every word that could stand in the place of the last of `words`.
-pub(crate) fn offer(words: &[&str], take: &mut dyn FnMut(&str)) {
+pub(crate) fn offer(words: &[&str], node: &dyn Node, take: &mut dyn FnMut(&str)) {
     match words {
         [] | [_] => COMMANDS.iter().for_each(|command| take(command.name)),
         [name, arguments @ .., _] => {
             if let Some(command) = find(name) {
-                (command.offer)(arguments, take);
+                (command.offer)(arguments, node, take);
             }
         }
     }
 }
 
-fn offer_nothing(_: &[&str], _: &mut dyn FnMut(&str)) {}
+fn offer_nothing(_: &[&str], _: &dyn Node, _: &mut dyn FnMut(&str)) {}
 
 fn write_usage(command: &Command, out: &mut dyn Write) -> fmt::Result {
     for (i, usage) in command.usage.iter().enumerate() {

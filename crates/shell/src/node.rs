@@ -30,68 +30,18 @@ pub trait Node {
     /// Restarts the node soon: what was written until now should still reach its reader.
     fn reboot(&self);
 
-    /// Has `core` crash soon, on purpose.
-    fn crash(&self, crash: Crash, core: u8);
+    /// Returns the ways in which a core can be made to crash: for trying out what a node does then.
+    fn crashes(&self) -> &[Crash];
+
+    /// Has `core` crash soon, in the way of that name, which is one of [`crashes`](Self::crashes).
+    fn crash(&self, name: &str, core: u8);
 }
 
-/// Ways to crash, for trying out what a node does then.
+/// A way to crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crash {
-    /// A panic of the code.
-    Panic,
-    /// A read of an address that nothing is mapped at.
-    DataAbort,
-    /// A jump to an address that nothing is mapped at.
-    PrefetchAbort,
-    /// A write to read-only memory.
-    WriteReadOnly,
-    /// A jump to memory that holds data.
-    ExecuteData,
-    /// An instruction that does not exist.
-    Undefined,
-    /// A word read from an odd address of device memory.
-    Unaligned,
-    /// A recursion without end.
-    StackOverflow,
-    /// A call of a supervisor that is not there.
-    Svc,
-    /// A breakpoint without a debugger.
-    Breakpoint,
-    /// A loop that never lets go of the core.
-    Hang,
-}
-
-impl Crash {
-    /// Every way.
-    pub const ALL: [Self; 11] = [
-        Self::Panic,
-        Self::DataAbort,
-        Self::PrefetchAbort,
-        Self::WriteReadOnly,
-        Self::ExecuteData,
-        Self::Undefined,
-        Self::Unaligned,
-        Self::StackOverflow,
-        Self::Svc,
-        Self::Breakpoint,
-        Self::Hang,
-    ];
-
-    /// Returns its name on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Panic => "panic",
-            Self::DataAbort => "data-abort",
-            Self::PrefetchAbort => "prefetch-abort",
-            Self::WriteReadOnly => "write-read-only",
-            Self::ExecuteData => "execute-data",
-            Self::Undefined => "undefined",
-            Self::Unaligned => "unaligned",
-            Self::StackOverflow => "stack-overflow",
-            Self::Svc => "svc",
-            Self::Breakpoint => "breakpoint",
-            Self::Hang => "hang",
-        }
-    }
+pub struct Crash {
+    /// Its name: a lower-case word.
+    pub name: &'static str,
+    /// What happens, in a few words.
+    pub help: &'static str,
 }

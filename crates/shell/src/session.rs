@@ -151,7 +151,7 @@ impl Shell {
         match key {
             Key::Char(c) => self.type_char(c, out)?,
             Key::Enter => return self.enter(node, out),
-            Key::Tab => self.complete(out)?,
+            Key::Tab => self.complete(node, out)?,
             Key::Interrupt => {
                 self.line.end();
                 self.draw(out)?;
@@ -242,7 +242,7 @@ impl Shell {
     }
 
     /// Completes the word before the cursor as far as it is unambiguous; shows what is possible if that is no further.
-    fn complete(&mut self, out: &mut dyn Write) -> fmt::Result {
+    fn complete(&mut self, node: &dyn Node, out: &mut dyn Write) -> fmt::Result {
         let before: String<{ crate::line::LINE_LEN_MAX }> = self.line.before_cursor().try_into().unwrap_or_default();
         let mut words: Vec<&str, WORDS_MAX> = Vec::new();
         for word in before.split_ascii_whitespace() {
@@ -259,7 +259,7 @@ impl Shell {
         let prefix = words.last().copied().unwrap_or_default();
         let mut found = 0;
         let mut common: String<WORD_LEN_MAX> = String::new();
-        commands::offer(&words, &mut |word| {
+        commands::offer(&words, node, &mut |word| {
             if !word.starts_with(prefix) {
                 return;
             }
@@ -290,7 +290,7 @@ impl Shell {
         }
         out.write_str("\n")?;
         let mut result = Ok(());
-        commands::offer(&words, &mut |word| {
+        commands::offer(&words, node, &mut |word| {
             if result.is_ok() && word.starts_with(prefix) {
                 result = write!(out, "{word}  ");
             }

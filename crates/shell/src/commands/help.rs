@@ -19,7 +19,7 @@ pub(super) const COMMAND: Command = Command {
         write_usage(command, out)?;
         Ok(Next::Prompt)
     },
-    offer: |words, take| {
+    offer: |words, _, take| {
         if words.is_empty() {
             COMMANDS.iter().for_each(|command| take(command.name));
         }

@@ -24,7 +24,7 @@ pub(super) const COMMAND: Command = Command {
         write_new(&mut node.log().cursor_at_last(count as usize), node, out)?;
         Ok(Next::Prompt)
     },
-    offer: |words, take| {
+    offer: |words, _, take| {
         if words.is_empty() {
             take("-f");
         }

@@ -50,7 +50,7 @@ pub(super) const COMMAND: Command = Command {
         }
         Ok(Next::Prompt)
     },
-    offer: |words, take| match words {
+    offer: |words, _, take| match words {
         [] => ["list", "help", "start", "stop"].into_iter().for_each(take),
         ["help" | "start"] => WORKLOADS.iter().for_each(|workload| take(workload.name())),
         _ => {}

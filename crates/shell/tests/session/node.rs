@@ -8,6 +8,9 @@ use telemetry::log_ring::LogLines;
 use telemetry::{Counted, History, Level, LogRing, NetInfo, NodeInfo, Sample, Snapshot};
 use workload::Manager;
 
+pub(crate) const CRASHES: [Crash; 2] =
+    [Crash { name: "panic", help: "a panic" }, Crash { name: "stack-overflow", help: "a recursion without end" }];
+
 pub(crate) struct FakeNode {
     pub(crate) info: NodeInfo,
     pub(crate) net: NetInfo,
@@ -16,7 +19,7 @@ pub(crate) struct FakeNode {
     pub(crate) manager: Manager,
     pub(crate) now_us: Cell<u64>,
     pub(crate) reboots: Cell<u32>,
-    pub(crate) crashes: RefCell<Vec<(Crash, u8)>>,
+    pub(crate) crashes: RefCell<Vec<(String, u8)>>,
 }
 
 impl FakeNode {
@@ -83,7 +86,11 @@ impl Node for FakeNode {
         self.reboots.set(self.reboots.get() + 1);
     }
 
-    fn crash(&self, crash: Crash, core: u8) {
-        self.crashes.borrow_mut().push((crash, core));
+    fn crashes(&self) -> &[Crash] {
+        &CRASHES
+    }
+
+    fn crash(&self, name: &str, core: u8) {
+        self.crashes.borrow_mut().push((name.to_owned(), core));
     }
 }

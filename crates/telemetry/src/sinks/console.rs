@@ -14,7 +14,7 @@ use crate::workload_status::WorkloadState;
 /// The entry of this sink in the table.
 pub const SINK: Sink = Sink { name: "console", content_type: "text/plain; charset=utf-8", render };
 
-/// Writes the line, without an end of line. What is not known is left out.
+/// Writes the line. What is not known is left out.
 ///
 /// # Errors
 ///
@@ -61,7 +61,7 @@ pub fn render(snapshot: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
             state => write!(out, " {state}")?,
         }
     }
-    Ok(())
+    out.write_str("\n")
 }
 
 fn cores(rates: &Rates, out: &mut dyn Write) -> fmt::Result {

@@ -20,7 +20,9 @@ fn prometheus_text(node: &Node, names: Names) -> String {
 fn console_line(node: &Node) -> String {
     let mut line = String::new();
     node.show(|snapshot| console::render(snapshot, &mut line)).unwrap();
-    line
+    let line = line.strip_suffix('\n').unwrap();
+    assert!(!line.contains('\n'), "{line}");
+    line.to_owned()
 }
 
 #[test]
