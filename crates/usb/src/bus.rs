@@ -17,7 +17,7 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
 use embassy_sync::signal::Signal;
 use embassy_sync::waitqueue::{MultiWakerRegistration, WakerRegistration};
-use embassy_time::{Duration, Timer};
+use embassy_time::Timer;
 use hal::dma::{CACHE_LINE, DmaBuffer, DmaPool};
 use thiserror::Error;
 
@@ -35,8 +35,6 @@ pub const HUBS_MAX: usize = 7;
 pub const HUB_DEPTH_MAX: u8 = 5;
 /// Buffers for interrupt endpoints: one for each hub, and some for drivers.
 const SMALL_BUFFERS: usize = HUBS_MAX + 4;
-/// How long a connection must be stable (USB 2.0, 7.1.7.3: TATTDB).
-const DEBOUNCE: Duration = Duration::from_millis(100);
 
 /// Who drives what.
 pub trait Claims {
@@ -188,7 +186,7 @@ impl<'h> Bus<'h> {
             while !self.host.is_connected() {
                 poll_fn(|cx| self.host.poll_port_change(cx)).await;
             }
-            Timer::after(DEBOUNCE).await;
+            Timer::after(self.host.debounce()).await;
             if !self.host.is_connected() {
                 continue;
             }

@@ -85,6 +85,7 @@ impl<'b> Device<'b> {
             },
             descriptor: endpoint,
             next_pid: Cell::new(Pid::Data0),
+            next_poll: Cell::new(Instant::MIN),
         }
     }
 
@@ -134,6 +135,8 @@ pub struct Pipe<'b> {
     endpoint: Endpoint,
     descriptor: EndpointDescriptor,
     next_pid: Cell<Pid>,
+    /// When an interrupt endpoint may be asked again.
+    next_poll: Cell<Instant>,
 }
 
 impl<'b> Pipe<'b> {
@@ -154,7 +157,8 @@ impl<'b> Pipe<'b> {
         transfer
     }
 
-    /// Waits until an interrupt endpoint has something to say; asks it at its interval, or when `hurry` is ready.
+    /// Waits until an interrupt endpoint has something to say, asking it at its interval: never more often, since a
+    /// device may always have something to say.
     ///
     /// # Errors
     ///
@@ -165,21 +169,30 @@ impl<'b> Pipe<'b> {
         deadline: Option<Instant>,
     ) -> Result<usize, TransferError> {
         loop {
-            let Some(owned) = buffer.take() else { return Err(TransferError::Gone) };
-            let len = self.max_packet().min(owned.len());
-            let done = self.start(owned, len, None).await;
-            *buffer = done.buffer;
-            match done.result {
+            Timer::at(deadline.map_or(self.next_poll.get(), |deadline| deadline.min(self.next_poll.get()))).await;
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(TransferError::Timeout);
+            }
+            match self.interrupt_once(buffer).await {
                 Err(TransferError::Nak) => {}
                 other => return other,
             }
-            let now = Instant::now();
-            if deadline.is_some_and(|deadline| now >= deadline) {
-                return Err(TransferError::Timeout);
-            }
-            let next = now + self.interval();
-            Timer::at(deadline.map_or(next, |deadline| next.min(deadline))).await;
         }
+    }
+
+    /// Asks an interrupt endpoint once, at its interval; [`TransferError::Nak`] when it has nothing to say.
+    ///
+    /// # Errors
+    ///
+    /// See [`TransferError`]. The buffer is handed back through `buffer` unless the controller kept it.
+    pub async fn interrupt_once(&self, buffer: &mut Option<DmaBuffer>) -> Result<usize, TransferError> {
+        Timer::at(self.next_poll.get()).await;
+        self.next_poll.set(Instant::now() + self.interval());
+        let Some(owned) = buffer.take() else { return Err(TransferError::Timeout) };
+        let len = self.max_packet().min(owned.len());
+        let done = self.start(owned, len, None).await;
+        *buffer = done.buffer;
+        done.result
     }
 
     /// Returns the time between two polls of an interrupt endpoint; never below a frame, to keep a fast endpoint from

@@ -44,6 +44,9 @@ const FORCE_MODE_TIME: Duration = Duration::from_millis(25);
 /// How long a channel may take to halt after it was told to: it finishes the packet at hand, at most a few frames.
 const HALT_TIMEOUT: Duration = Duration::from_millis(10);
 
+/// How long a connection must be stable (USB 2.0, 7.1.7.3: TATTDB).
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
 /// FIFO sizes in words: receive, non-periodic and periodic transmit. Those of Linux for the BCM2835
 /// (`dwc2_set_bcm_params` for the receive FIFO; the rest of its 4,080 words shared as there).
 const RX_FIFO: u32 = 774;
@@ -300,6 +303,11 @@ impl<R: RegisterAccess> HostController for Controller<R> {
             state.port_waker.register(cx.waker());
             Poll::Pending
         })
+    }
+
+    fn debounce(&self) -> Duration {
+        // Nothing bounces in an emulator, and a node that starts there shall be quick.
+        if self.identity().is_emulator { Duration::from_millis(0) } else { DEBOUNCE }
     }
 
     fn set_port_reset(&self, is_on: bool) {

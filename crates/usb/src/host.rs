@@ -5,7 +5,7 @@
 
 use core::task::{Context, Poll};
 
-use embassy_time::Instant;
+use embassy_time::{Duration, Instant};
 use hal::dma::DmaBuffer;
 use thiserror::Error;
 
@@ -161,6 +161,11 @@ pub trait HostController {
 
     /// Ready once after each time that the connection may have changed since the last call that was ready.
     fn poll_port_change(&self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Returns how long a connection must be stable before it counts.
+    ///
+    /// 100 ms (USB 2.0, 7.1.7.3: TATTDB), unless there are no contacts that could bounce.
+    fn debounce(&self) -> Duration;
 
     /// Starts or ends a reset of the root port. How long it takes is up to the caller.
     fn set_port_reset(&self, is_on: bool);

@@ -7,7 +7,7 @@ use core::task::Poll;
 use embassy_time::{Duration, Instant, Timer};
 
 use super::enumerate::{EnumerateError, Port};
-use super::{Bus, DEBOUNCE, Place};
+use super::{Bus, Place};
 use crate::descriptor::{HubDescriptor, kind};
 use crate::device::Device;
 use crate::host::{Direction, Kind, Speed, TransferError};
@@ -126,20 +126,12 @@ impl Bus<'_> {
                     return Err(error);
                 }
             }
-            let len = pipe.max_packet();
-            let Some(owned) = buffer.take() else { break TransferError::Timeout };
-            let len = len.min(owned.len());
-            let done = pipe.start(owned, len, None).await;
-            buffer = done.buffer;
-            changed = match done.result {
-                Ok(_) => {
+            changed = match pipe.interrupt_once(&mut buffer).await {
+                Ok(len) => {
                     let bytes = buffer.as_ref().map_or(&[][..], |buffer| buffer.bytes());
-                    bytes.first_chunk().map_or(0, |head: &[u8; 4]| u32::from_le_bytes(*head)) & mask(done.result)
+                    change_bits(bytes.get(..len).unwrap_or_default())
                 }
-                Err(TransferError::Nak) => {
-                    Timer::after(pipe.interval()).await;
-                    0
-                }
+                Err(TransferError::Nak) => 0,
                 Err(error) => break error,
             };
         };
@@ -161,7 +153,7 @@ impl Bus<'_> {
         if !status.is_connected() {
             return Ok(());
         }
-        Timer::after(DEBOUNCE).await;
+        Timer::after(self.host.debounce()).await;
         status = port.read_status().await?;
         port.clear_changes(status).await?;
         if status.is_connected() {
@@ -235,11 +227,7 @@ async fn clear_hub_changes(hub: &Device<'_>) -> Result<(), TransferError> {
     Ok(())
 }
 
-/// Bits of the bytes that came: the rest of the buffer is old.
-fn mask(result: Result<usize, TransferError>) -> u32 {
-    match result {
-        Ok(len @ 0..4) => (1 << (8 * len)) - 1,
-        Ok(_) => u32::MAX,
-        Err(_) => 0,
-    }
+/// Reads the bits of a status change report: bit 0 is the hub, the others its ports.
+fn change_bits(bytes: &[u8]) -> u32 {
+    bytes.iter().take(4).zip((0..).step_by(8)).fold(0, |bits, (byte, shift)| bits | u32::from(*byte) << shift)
 }
