@@ -92,13 +92,22 @@ pub fn increase(old: u64, new: u64) -> u64 {
 }
 
 fn per_second(increase: u64, elapsed_us: u64) -> u64 {
-    let per_second = (u128::from(increase) * 1_000_000 + u128::from(elapsed_us) / 2) / u128::from(elapsed_us.max(1));
-    u64::try_from(per_second).unwrap_or(u64::MAX)
+    scaled(increase, 1_000_000, elapsed_us)
 }
 
 fn permille_of(part: u64, whole: u64) -> u16 {
-    let permille = (u128::from(part) * 1000 + u128::from(whole) / 2) / u128::from(whole.max(1));
-    u16::try_from(permille.min(1000)).unwrap_or(1000)
+    u16::try_from(scaled(part, 1000, whole).min(1000)).unwrap_or(1000)
+}
+
+/// Returns `part` · `scale` / `whole`, rounded, and the greatest number if that is too large.
+fn scaled(part: u64, scale: u64, whole: u64) -> u64 {
+    let whole = whole.max(1);
+    // The usual case in 64 bits: a division of 128 bits takes some twenty times as long, and a page has hundreds.
+    if let Some(rounded) = part.checked_mul(scale).and_then(|n| n.checked_add(whole / 2)) {
+        return rounded / whole;
+    }
+    let rounded = (u128::from(part) * u128::from(scale) + u128::from(whole / 2)) / u128::from(whole);
+    u64::try_from(rounded).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -161,6 +170,16 @@ mod tests {
         assert_eq!(rates.rx_bytes, u64::MAX);
         assert_eq!(rates.lost_frames, u64::MAX);
         assert_eq!(rates.busy_permille[0], None);
+    }
+
+    #[test]
+    fn scaling_is_the_same_in_64_and_128_bits() {
+        for part in [0, 1, 7, 499, 500, 1 << 43, 1 << 44, 1 << 45, 1 << 63, u64::MAX] {
+            for whole in [1, 3, 1_000, 999_983, 1 << 50, u64::MAX] {
+                let exact = (u128::from(part) * 1_000_000 + u128::from(whole / 2)) / u128::from(whole);
+                assert_eq!(u128::from(scaled(part, 1_000_000, whole)), exact.min(u128::from(u64::MAX)));
+            }
+        }
     }
 
     #[test]

@@ -108,9 +108,11 @@ fn cores(s: &Snapshot<'_>, rates: Option<&Rates>, out: &mut dyn Write) -> fmt::R
             None => out.write_str("0\"></u></i><b>&ndash;</b></div>")?,
         }
     }
-    curve(s, out, "all cores, busy, last minute", 4_000, |r| {
-        r.busy_permille.iter().flatten().map(|permille| u64::from(*permille)).sum()
-    })?;
+    // In thousandths of one core.
+    const TOP: u64 = crate::CORES as u64 * 1_000;
+    let busy = |r: &Rates| r.busy_permille.iter().flatten().map(|permille| u64::from(*permille)).sum();
+    let greatest = curve(s, out, TOP, busy)?;
+    writeln!(out, "<span class=\"dim\">all cores, last minute, at most {}%</span>", greatest / 10)?;
     out.write_str("</section>\n")
 }
 
@@ -134,8 +136,10 @@ fn network(s: &Snapshot<'_>, rates: Option<&Rates>, out: &mut dyn Write) -> fmt:
         )?;
     }
     out.write_str("</dl>")?;
-    curve(s, out, "received bit/s, last minute", 0, |r| r.rx_bytes.saturating_mul(8))?;
-    curve(s, out, "sent bit/s, last minute", 0, |r| r.tx_bytes.saturating_mul(8))?;
+    let greatest = curve(s, out, 0, |r| r.rx_bytes)?;
+    writeln!(out, "<span class=\"dim\">received, last minute, at most {}bit/s</span>", bits(greatest))?;
+    let greatest = curve(s, out, 0, |r| r.tx_bytes)?;
+    writeln!(out, "<span class=\"dim\">sent, last minute, at most {}bit/s</span>", bits(greatest))?;
     out.write_str("</section>\n")
 }
 
@@ -207,32 +211,36 @@ fn item(out: &mut dyn Write, name: &str, value: fmt::Arguments<'_>) -> fmt::Resu
     write!(out, "<dt>{name}</dt><dd>{}</dd>", Html(value))
 }
 
-/// Writes a curve of the last minute, newest at the right. `top` is the value at its upper edge, 0 for the greatest.
+/// Writes a curve of the last minute, newest at the right, and returns its greatest value. `top` is the value at its upper
+/// edge, 0 for the greatest.
 fn curve(
     s: &Snapshot<'_>,
     out: &mut dyn Write,
-    title: &str,
     top: u64,
-    value: impl Fn(&Rates) -> u64 + Copy,
-) -> fmt::Result {
+    value: impl Fn(&Rates) -> u64,
+) -> Result<u64, fmt::Error> {
     const HEIGHT: u64 = 100;
-    let rates = || s.history.last_rates(CURVE_LEN);
-    let count = rates().count();
-    if count < 2 {
-        return Ok(());
+    let mut values = [0; CURVE_LEN];
+    let mut count = 0;
+    for (slot, rates) in values.iter_mut().zip(s.history.last_rates(CURVE_LEN)) {
+        *slot = value(&rates);
+        count += 1;
     }
-    let greatest = rates().map(|r| value(&r)).max().unwrap_or(0);
+    let values = values.get(..count).unwrap_or_default();
+    let Some(greatest) = values.iter().copied().max().filter(|_| count > 1) else { return Ok(0) };
     let top = if top == 0 { greatest } else { top }.max(1);
     write!(
         out,
-        "<svg viewBox=\"0 0 {} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\"><title>{title}</title><path d=\"",
+        "<svg viewBox=\"0 0 {} {HEIGHT}\" preserveAspectRatio=\"none\" aria-hidden=\"true\"><path d=\"",
         CURVE_LEN - 1
     )?;
-    for (i, r) in rates().enumerate() {
-        let y = HEIGHT - (u128::from(value(&r).min(top)) * u128::from(HEIGHT) / u128::from(top)) as u64;
+    for (i, value) in values.iter().enumerate() {
+        // In 128 bits: a value times the height may not fit in 64.
+        let y = HEIGHT - (u128::from((*value).min(top)) * u128::from(HEIGHT) / u128::from(top)) as u64;
         write!(out, "{}{} {y}", if i == 0 { 'M' } else { 'L' }, CURVE_LEN - count + i)?;
     }
-    write!(out, "\"/></svg><span class=\"dim\">{title}, at most {}</span>", Si(greatest))
+    out.write_str("\"/></svg>")?;
+    Ok(greatest)
 }
 
 /// Shows a value as text inside HTML, whatever characters it has.
