@@ -6,10 +6,12 @@
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use nic::MacAddress;
+use smoltcp::wire::{DhcpMessageType, DhcpPacket, DhcpRepr};
 
 use crate::checksum;
 use crate::counters::{Counters, Event};
 
+const DHCP_CLIENT_PORT: u16 = 68;
 const ETHERNET_HEADER_LEN: usize = 14;
 const IPV4_HEADER_LEN: usize = 20;
 const IPV6_HEADER_LEN: usize = 40;
@@ -82,6 +84,8 @@ pub(crate) enum Seen<'f> {
     Arp(Arp),
     /// An ICMPv6 message.
     Icmpv6 { source: Ipv6Addr, hop_limit: u8, message: &'f [u8] },
+    /// A DHCP server's message that refuses what this node asked for.
+    DhcpNak,
     /// Anything else.
     Other,
 }
@@ -116,13 +120,13 @@ fn parse<'f>(frame: &'f [u8], own: MacAddress, counters: &Counters) -> Result<Se
             counters.count(if arp.is_request { Event::ArpRequest } else { Event::ArpReply });
             Ok(Seen::Arp(arp))
         }
-        0x0800 => parse_ipv4(payload, counters),
+        0x0800 => parse_ipv4(payload, own, counters),
         0x86DD => parse_ipv6(payload, counters),
         _ => Err(Event::EthernetForeign),
     }
 }
 
-fn parse_ipv4<'f>(packet: &'f [u8], counters: &Counters) -> Result<Seen<'f>, Event> {
+fn parse_ipv4<'f>(packet: &'f [u8], own: MacAddress, counters: &Counters) -> Result<Seen<'f>, Event> {
     const BAD: Event = Event::Ipv4Malformed;
     let first = *packet.first().ok_or(BAD)?;
     let header_len = usize::from(first & 0xF) * 4;
@@ -157,7 +161,17 @@ fn parse_ipv4<'f>(packet: &'f [u8], counters: &Counters) -> Result<Seen<'f>, Eve
         }
         _ => parse_transport(number, addresses, payload, true, counters)?,
     }
+    if number == protocol::UDP && be16(payload, 2) == Some(DHCP_CLIENT_PORT) {
+        return parse_dhcp(payload.get(8..).unwrap_or_default(), own);
+    }
     Ok(Seen::Other)
+}
+
+fn parse_dhcp<'f>(message: &[u8], own: MacAddress) -> Result<Seen<'f>, Event> {
+    let packet = DhcpPacket::new_checked(message).map_err(|_| Event::DhcpMalformed)?;
+    let message = DhcpRepr::parse(&packet).map_err(|_| Event::DhcpMalformed)?;
+    let is_ours = message.client_hardware_address.0 == own.0;
+    Ok(if is_ours && message.message_type == DhcpMessageType::Nak { Seen::DhcpNak } else { Seen::Other })
 }
 
 fn parse_ipv6<'f>(packet: &'f [u8], counters: &Counters) -> Result<Seen<'f>, Event> {

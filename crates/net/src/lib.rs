@@ -16,6 +16,7 @@ mod checksum;
 pub mod counters;
 mod device;
 mod filter;
+pub mod http;
 pub mod ping;
 mod random;
 pub mod services;

@@ -60,6 +60,7 @@ pub struct Stack {
     /// Changes each time the cable comes up.
     pub(crate) link_epoch: Cell<u32>,
     is_up: Cell<bool>,
+    link_ups: Cell<u64>,
     has_nic: Cell<bool>,
     status_wakers: RefCell<MultiWakerRegistration<STATUS_WAITERS>>,
     progress: AtomicU32,
@@ -98,6 +99,7 @@ impl Stack {
             epoch: Cell::new(0),
             link_epoch: Cell::new(0),
             is_up: Cell::new(false),
+            link_ups: Cell::new(0),
             has_nic: Cell::new(false),
             status_wakers: RefCell::new(MultiWakerRegistration::new()),
             progress: AtomicU32::new(0),
@@ -277,7 +279,9 @@ impl Stack {
         let exchange = self.shared.exchange;
         let nic = exchange.nic();
         let is_up = exchange.link().is_up();
-        if is_up == self.is_up.get() && nic.is_some() == self.has_nic.get() {
+        // A cable that was pulled and put back between two rounds is another cable.
+        let link_ups = exchange.counters().link_ups;
+        if is_up == self.is_up.get() && nic.is_some() == self.has_nic.get() && link_ups == self.link_ups.get() {
             return;
         }
         if let Some(nic) = nic.filter(|nic| nic.mac.is_station()) {
@@ -286,7 +290,7 @@ impl Stack {
             let address = HardwareAddress::Ethernet(EthernetAddress(nic.mac.0));
             self.inner.borrow_mut().iface.set_hardware_addr(address);
         }
-        if is_up && !self.is_up.get() {
+        if link_ups != self.link_ups.replace(link_ups) {
             self.link_epoch.set(self.link_epoch.get().wrapping_add(1));
         }
         self.is_up.set(is_up);

@@ -23,6 +23,8 @@ pub(crate) struct Watch {
     pub(crate) is_ipv4_in_use: Cell<bool>,
     /// Whether somebody else was seen using it.
     pub(crate) has_ipv4_conflict: Cell<bool>,
+    /// Whether a DHCP server has refused what we asked for.
+    pub(crate) is_dhcp_refused: Cell<bool>,
     /// The IPv6 address that is being probed.
     pub(crate) tentative: Cell<Option<Ipv6Addr>>,
     /// Whether somebody else was seen using or probing it.
@@ -56,6 +58,7 @@ impl Watch {
             ipv4: Cell::new(None),
             is_ipv4_in_use: Cell::new(false),
             has_ipv4_conflict: Cell::new(false),
+            is_dhcp_refused: Cell::new(false),
             tentative: Cell::new(None),
             has_ipv6_conflict: Cell::new(false),
             advertisement: Cell::new(None),
@@ -75,6 +78,10 @@ impl Watch {
     pub(crate) fn see(&self, seen: &Seen<'_>, shared: &Shared) {
         match *seen {
             Seen::Other => {}
+            Seen::DhcpNak => {
+                self.is_dhcp_refused.set(true);
+                self.ipv4_waker.borrow_mut().wake();
+            }
             Seen::Arp(arp) => {
                 let Some(own) = self.ipv4.get() else { return };
                 // A probe (from no address) for ours is a conflict only while we probe ourselves; once the address is

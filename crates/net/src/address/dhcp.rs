@@ -59,6 +59,8 @@ impl Dhcp {
         socket.set_parameter_request_list(WANTED);
         socket.set_receive_packet_buffer(vec![0; MESSAGE_LEN].leak());
         socket.set_retry_config(retries(EAGER_DISCOVER_S));
+        // On a refusal smoltcp would ask anew at once, and a server that refuses always would be asked without end.
+        socket.set_ignore_naks(true);
         let handle = stack.inner.borrow_mut().sockets.add(socket);
         stack.kick();
         Self { stack, handle }

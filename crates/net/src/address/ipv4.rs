@@ -24,6 +24,8 @@ const FALLBACK_AFTER: Duration = Duration::from_secs(10);
 /// How long an address outlives a cable that was pulled and put back, so that connections outlive it too. By then a
 /// server has confirmed the address, or another network has given a new one.
 const GRACE: Duration = Duration::from_secs(4);
+/// How long after a refusal the server is asked anew, unless the last time is long ago.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(5);
 /// A new address is announced this often, a second apart, so that neighbours forget who had it before (RFC 5227,
 /// section 2.3).
 const ANNOUNCEMENTS: u32 = 2;
@@ -99,8 +101,14 @@ async fn run_dhcp(stack: &'static Stack) -> ! {
     let mut fallback = Instant::now() + FALLBACK_AFTER;
     let mut grace = Instant::MAX;
     let mut announcement = (0, Instant::MAX);
+    let mut restarted = Instant::MIN;
+    let mut restart = Instant::MAX;
     loop {
         let now = Instant::now();
+        if now >= restart {
+            (restart, restarted) = (Instant::MAX, now);
+            dhcp.restart();
+        }
         if now >= grace {
             grace = Instant::MAX;
             stack.bind_ipv4(None);
@@ -119,8 +127,8 @@ async fn run_dhcp(stack: &'static Stack) -> ! {
                 (announcement.0 - 1, if announcement.0 > 1 { now + Duration::from_secs(1) } else { Instant::MAX });
         }
         let due = apply_choice(stack, &mut choice, None);
-        let timer = Timer::at(due.min(fallback).min(grace).min(announcement.1));
-        match select4(dhcp.event(), wait_link(stack, Some(link)), wait_conflict(stack), timer).await {
+        let timer = Timer::at(due.min(fallback).min(grace).min(announcement.1).min(restart));
+        match select4(dhcp.event(), wait_link(stack, Some(link)), wait_watch(stack), timer).await {
             Either4::First(dhcp::Event::Leased(bound)) => {
                 stack.shared.counters.count(Event::DhcpLease);
                 choice.stop();
@@ -131,9 +139,7 @@ async fn run_dhcp(stack: &'static Stack) -> ! {
                 stack.bind_ipv4(Some(bound));
             }
             Either4::First(dhcp::Event::Lost) => {
-                let is_leased =
-                    stack.ipv4.borrow().as_ref().is_some_and(|bound| matches!(bound.origin, Origin::Dhcp { .. }));
-                if is_leased && grace == Instant::MAX {
+                if stack.is_leased() && grace == Instant::MAX {
                     stack.shared.counters.count(Event::DhcpLost);
                     stack.bind_ipv4(None);
                     fallback = Instant::now() + FALLBACK_AFTER;
@@ -149,7 +155,17 @@ async fn run_dhcp(stack: &'static Stack) -> ! {
                 }
                 dhcp.restart();
             }
-            Either4::Third(()) => {
+            Either4::Third(Seen::Refusal) => {
+                let now = Instant::now();
+                restart = restart.min(now.max(restarted.saturating_add(REFUSAL_PAUSE)));
+                let is_leased = stack.is_leased();
+                if is_leased {
+                    stack.shared.counters.count(Event::DhcpLost);
+                    stack.bind_ipv4(None);
+                    (fallback, grace) = (now + FALLBACK_AFTER, Instant::MAX);
+                }
+            }
+            Either4::Third(Seen::Conflict) => {
                 let step = choice.conflict(Instant::now());
                 apply_choice(stack, &mut choice, Some(step));
             }
@@ -190,13 +206,24 @@ pub(crate) async fn wait_link(stack: &Stack, last: Option<u32>) -> u32 {
     }
 }
 
-/// Waits until somebody else uses the address that is being probed or used.
-async fn wait_conflict(stack: &Stack) {
+/// What others said about our address.
+enum Seen {
+    /// The DHCP server refuses it.
+    Refusal,
+    /// Somebody else uses it.
+    Conflict,
+}
+
+async fn wait_watch(stack: &Stack) -> Seen {
+    let watch = &stack.shared.watch;
     poll_fn(|cx| {
-        if stack.shared.watch.has_ipv4_conflict.replace(false) {
-            return Poll::Ready(());
+        if watch.is_dhcp_refused.replace(false) {
+            return Poll::Ready(Seen::Refusal);
         }
-        stack.shared.watch.ipv4_waker.borrow_mut().register(cx.waker());
+        if watch.has_ipv4_conflict.replace(false) {
+            return Poll::Ready(Seen::Conflict);
+        }
+        watch.ipv4_waker.borrow_mut().register(cx.waker());
         Poll::Pending
     })
     .await
@@ -235,6 +262,10 @@ impl Stack {
         *self.ipv4.borrow_mut() = bound;
         self.announce_change();
         self.kick();
+    }
+
+    fn is_leased(&self) -> bool {
+        self.ipv4.borrow().as_ref().is_some_and(|bound| matches!(bound.origin, Origin::Dhcp { .. }))
     }
 
     /// Tells everybody on the link which station has the address (RFC 5227, section 2.3).

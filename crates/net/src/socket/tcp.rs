@@ -76,12 +76,12 @@ impl TcpSocket {
     pub async fn accept(&mut self, port: u16) -> Result<(), TcpError> {
         self.abort();
         loop {
+            // A connection that waits for stray segments (TIME-WAIT) may be forgotten.
             self.with(|socket| {
-                if socket.state() == State::Closed {
-                    socket.listen(IpListenEndpoint { addr: None, port }).map_err(|_| TcpError::NoRoute)
-                } else {
-                    Ok(())
+                if socket.is_open() {
+                    return Ok(());
                 }
+                socket.listen(IpListenEndpoint { addr: None, port }).map_err(|_| TcpError::NoRoute)
             })?;
             // A half-open connection that comes to nothing goes back to listening by itself, or to closed by its timeout.
             let state = poll_fn(|cx| {
@@ -183,7 +183,8 @@ impl TcpSocket {
         let Inner { iface, sockets, device, .. } = &mut *inner;
         let socket = sockets.get_mut::<tcp::Socket<'_>>(self.handle);
         match socket.state() {
-            State::Closed | State::Listen | State::TimeWait => {}
+            State::Closed | State::TimeWait => {}
+            State::Listen => socket.close(),
             _ => {
                 socket.abort();
                 // The reset leaves now: the socket may be gone, or have another connection, at the next round.

@@ -1,0 +1,331 @@
+//! A small HTTP/1.1 server for pages that are made when they are asked for: GET and HEAD, keep-alive, pipelining.
+//!
+//! `picoserve` was tried on paper and left out: its router fixes the pages at compile time, while here the kernel supplies
+//! them as one object; and what remains of HTTP for two methods without bodies is less code than the adapter. Requests
+//! are parsed by `httparse`.
+
+use core::fmt::Write as _;
+
+use alloc::string::String;
+use embassy_time::{Duration, with_timeout};
+use heapless::Vec;
+
+use crate::counters::Event;
+use crate::socket::tcp::{TcpError, TcpSocket};
+use crate::stack::Stack;
+
+/// Port of the HTTP server.
+pub const HTTP_PORT: u16 = 80;
+
+/// Longest request in bytes, without a body: enough for a browser with its cookies turned away.
+const REQUEST_LEN_MAX: usize = 4096;
+const HEADERS_MAX: usize = 48;
+const RX_LEN: usize = 4096;
+/// A page of metrics fits in whole.
+const TX_LEN: usize = 32 * 1024;
+/// A client has this long for a request, from its first byte on.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection may be idle between two requests for this long.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// A client has this long to take an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The pages that the server offers.
+pub trait Pages {
+    /// Writes the page at `path` (without the query) into the empty `out`, and returns its content type; `None` if there is
+    /// no such page.
+    fn render(&self, path: &str, out: &mut String) -> Option<&'static str>;
+}
+
+/// Serves one client after the other, for ever. Run as many of these as clients are to be served at once.
+pub async fn serve(stack: &'static Stack, port: u16, pages: &impl Pages) -> ! {
+    let mut socket = TcpSocket::new(stack, RX_LEN, TX_LEN);
+    // Keeps its capacity: after the first few pages, answering allocates nothing.
+    let mut page = String::new();
+    loop {
+        if socket.accept(port).await.is_ok() && converse(stack, &mut socket, pages, &mut page).await.is_ok() {
+            socket.close().await;
+        }
+    }
+}
+
+/// What becomes of the connection after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    KeepAlive,
+    Close,
+}
+
+/// Answers one client's requests until one of the two has had enough.
+async fn converse(
+    stack: &Stack,
+    socket: &mut TcpSocket,
+    pages: &impl Pages,
+    page: &mut String,
+) -> Result<(), TcpError> {
+    let mut input: Vec<u8, REQUEST_LEN_MAX> = Vec::new();
+    loop {
+        // Requests that came together with the last one are answered first.
+        let parsed = loop {
+            match parse(&input) {
+                Parsed::Partial if !input.is_full() => {}
+                parsed => break parsed,
+            }
+            let timeout = if input.is_empty() { IDLE_TIMEOUT } else { REQUEST_TIMEOUT };
+            match with_timeout(timeout, read_more(socket, &mut input)).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => return Ok(()),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => {
+                    if !input.is_empty() {
+                        stack.counters().count(Event::HttpTimeout);
+                    }
+                    return Ok(());
+                }
+            }
+        };
+        let then = match parsed {
+            Parsed::Request(request) => {
+                stack.counters().count(Event::HttpRequest);
+                let then = answer(socket, pages, page, &request);
+                let then = with_timeout(ANSWER_TIMEOUT, then).await;
+                let len = request.len;
+                // Moves what came behind the request to the front.
+                input.copy_within(len.., 0);
+                input.truncate(input.len() - len);
+                then
+            }
+            Parsed::Bad | Parsed::Partial => {
+                stack.counters().count(Event::HttpMalformed);
+                let status = if input.is_full() { Status::TooLarge } else { Status::BadRequest };
+                with_timeout(ANSWER_TIMEOUT, refuse(socket, page, status)).await
+            }
+        };
+        match then {
+            Ok(Ok(Then::KeepAlive)) => {}
+            Ok(Ok(Then::Close)) => return Ok(()),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => {
+                stack.counters().count(Event::HttpTimeout);
+                socket.abort();
+                return Err(TcpError::ConnectionReset);
+            }
+        }
+    }
+}
+
+/// Adds what has arrived to `input`; `false` when the client will send no more.
+async fn read_more(socket: &mut TcpSocket, input: &mut Vec<u8, REQUEST_LEN_MAX>) -> Result<bool, TcpError> {
+    let read = socket.read_with(|bytes| {
+        let len = bytes.len().min(input.capacity() - input.len());
+        // There is room for that many.
+        let _ = input.extend_from_slice(bytes.get(..len).unwrap_or_default());
+        (len, ())
+    });
+    Ok(read.await?.is_some())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    Get,
+    Head,
+    Other,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Request<'i> {
+    method: Method,
+    path: &'i str,
+    then: Then,
+    /// Bytes of `input` that it took.
+    len: usize,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Parsed<'i> {
+    Request(Request<'i>),
+    /// There is more to come.
+    Partial,
+    Bad,
+}
+
+fn parse(input: &[u8]) -> Parsed<'_> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    let len = match request.parse(input) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) => return Parsed::Partial,
+        Err(_) => return Parsed::Bad,
+    };
+    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+        return Parsed::Bad;
+    };
+    let method = match method {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        _ => Method::Other,
+    };
+    let mut then = if version == 0 { Then::Close } else { Then::KeepAlive };
+    let mut has_body = false;
+    let mut has_host = false;
+    for header in request.headers.iter() {
+        let value = header.value.trim_ascii();
+        if header.name.eq_ignore_ascii_case("connection") {
+            let mut tokens = value.split(|c| *c == b',').map(<[u8]>::trim_ascii);
+            if tokens.clone().any(|token| token.eq_ignore_ascii_case(b"close")) {
+                then = Then::Close;
+            } else if tokens.any(|token| token.eq_ignore_ascii_case(b"keep-alive")) {
+                then = Then::KeepAlive;
+            }
+        }
+        has_host |= header.name.eq_ignore_ascii_case("host");
+        has_body |= header.name.eq_ignore_ascii_case("transfer-encoding")
+            || header.name.eq_ignore_ascii_case("content-length") && value != b"0";
+    }
+    // RFC 9112, section 3.2: a request of version 1.1 without a host is bad.
+    if version == 1 && !has_host {
+        return Parsed::Bad;
+    }
+    if method == Method::Other {
+        // Its body, if any, would be taken for the next request.
+        then = Then::Close;
+    } else if has_body {
+        return Parsed::Bad;
+    }
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    // The absolute form of a proxy's request (RFC 9112, section 3.2.2).
+    let path = match path.strip_prefix("http://") {
+        Some(rest) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
+        None => path,
+    };
+    Parsed::Request(Request { method, path, then, len })
+}
+
+/// Status codes (RFC 9110, section 15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    Ok,
+    BadRequest,
+    NotFound,
+    MethodNotAllowed,
+    TooLarge,
+}
+
+impl Status {
+    fn line(self) -> &'static str {
+        match self {
+            Self::Ok => "200 OK",
+            Self::BadRequest => "400 Bad Request",
+            Self::NotFound => "404 Not Found",
+            Self::MethodNotAllowed => "405 Method Not Allowed\r\nAllow: GET, HEAD",
+            Self::TooLarge => "431 Request Header Fields Too Large",
+        }
+    }
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+async fn answer(
+    socket: &mut TcpSocket,
+    pages: &impl Pages,
+    page: &mut String,
+    request: &Request<'_>,
+) -> Result<Then, TcpError> {
+    page.clear();
+    if request.method == Method::Other {
+        return send_error(socket, page, Status::MethodNotAllowed, request.then).await;
+    }
+    match pages.render(request.path, page) {
+        Some(content_type) => {
+            let body = if request.method == Method::Head { "" } else { page.as_str() };
+            send(socket, Status::Ok, content_type, page.len(), body, request.then).await
+        }
+        None => {
+            page.clear();
+            // Can't fail: a string grows.
+            let _ = writeln!(page, "There is no page {}. Try /", request.path);
+            let body = if request.method == Method::Head { "" } else { page.as_str() };
+            send(socket, Status::NotFound, TEXT, page.len(), body, request.then).await
+        }
+    }
+}
+
+async fn refuse(socket: &mut TcpSocket, page: &mut String, status: Status) -> Result<Then, TcpError> {
+    send_error(socket, page, status, Then::Close).await
+}
+
+async fn send_error(socket: &mut TcpSocket, page: &mut String, status: Status, then: Then) -> Result<Then, TcpError> {
+    page.clear();
+    page.push_str(status.line().lines().next().unwrap_or_default());
+    page.push('\n');
+    send(socket, status, TEXT, page.len(), page, then).await
+}
+
+async fn send(
+    socket: &mut TcpSocket,
+    status: Status,
+    content_type: &str,
+    len: usize,
+    body: &str,
+    then: Then,
+) -> Result<Then, TcpError> {
+    let mut head: heapless::String<256> = heapless::String::new();
+    let connection = if then == Then::Close { "Connection: close\r\n" } else { "" };
+    // Fits: the content types are ours and short.
+    let _ = write!(
+        head,
+        "HTTP/1.1 {}\r\nContent-Type: {content_type}\r\nContent-Length: {len}\r\nCache-Control: no-store\r\n{connection}\r\n",
+        status.line()
+    );
+    embedded_io_async::Write::write_all(socket, head.as_bytes()).await?;
+    embedded_io_async::Write::write_all(socket, body.as_bytes()).await?;
+    Ok(then)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(input: &str) -> Request<'_> {
+        match parse(input.as_bytes()) {
+            Parsed::Request(request) => request,
+            other => panic!("{other:?} from {input:?}"),
+        }
+    }
+
+    #[test]
+    fn requests_are_parsed() {
+        let plain = request("GET /metrics HTTP/1.1\r\nHost: pi\r\n\r\nGET");
+        assert_eq!(plain, Request { method: Method::Get, path: "/metrics", then: Then::KeepAlive, len: 35 });
+        assert_eq!(request("HEAD / HTTP/1.0\r\n\r\n").method, Method::Head);
+        assert_eq!(request("GET /a?b=c HTTP/1.0\r\n\r\n").path, "/a");
+        assert_eq!(request("GET http://pi/a HTTP/1.0\r\n\r\n").path, "/a");
+        assert_eq!(request("GET http://pi HTTP/1.0\r\n\r\n").path, "/");
+        assert_eq!(request("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc").method, Method::Other);
+    }
+
+    #[test]
+    fn the_connection_header_decides() {
+        assert_eq!(request("GET / HTTP/1.0\r\n\r\n").then, Then::Close);
+        assert_eq!(request("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").then, Then::KeepAlive);
+        assert_eq!(request("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, close\r\n\r\n").then, Then::Close);
+        assert_eq!(request("PUT / HTTP/1.1\r\nHost: a\r\n\r\n").then, Then::Close);
+    }
+
+    #[test]
+    fn bad_requests_are_refused() {
+        for bad in [
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/2.0\r\n\r\n",
+            "\x16\x03\x01\x02",
+            "GET  / HTTP/1.0\r\n\r\n",
+            "GET / HTTP/1.0\r\nContent-Length: 5\r\n\r\nabcde",
+            "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET / HTTP/1.0\r\nNo colon\r\n\r\n",
+        ] {
+            assert_eq!(parse(bad.as_bytes()), Parsed::Bad, "{bad:?}");
+        }
+        assert_eq!(parse(b""), Parsed::Partial);
+        assert_eq!(parse(b"GET / HTT"), Parsed::Partial);
+    }
+}

@@ -1,0 +1,168 @@
+//! The HTTP server, as clients of good and bad manners see it.
+
+use embassy_time::{Duration, Instant, Timer, with_timeout};
+use embedded_io_async::{Read, Write};
+use net::http::{HTTP_PORT, Pages, serve};
+use net::{Event, TcpSocket};
+
+use crate::lab::{self, Lab, Node, fixed, settings, wait_until};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Site;
+
+impl Pages for Site {
+    fn render(&self, path: &str, out: &mut String) -> Option<&'static str> {
+        match path {
+            "/" => {
+                out.push_str("home");
+                Some("text/html")
+            }
+            "/big" => {
+                out.extend((0..100_000).map(|i| char::from(b'a' + (i % 26) as u8)));
+                Some("text/plain")
+            }
+            _ => None,
+        }
+    }
+}
+
+async fn pair(lab: &Lab, workers: usize) -> (Node, Node) {
+    let server = lab.node(1, settings(fixed(1)));
+    let client = lab.node(2, settings(fixed(2)));
+    for _ in 0..workers {
+        lab.tasks.spawn(serve(server.stack, HTTP_PORT, &Site));
+    }
+    wait_until(SECOND * 5, "addresses", || {
+        server.stack.ipv4_address().is_some() && client.stack.ipv4_address().is_some()
+    })
+    .await;
+    (server, client)
+}
+
+async fn connect(server: &Node, client: &Node) -> TcpSocket {
+    let mut socket = TcpSocket::new(client.stack, 16 * 1024, 16 * 1024);
+    socket.connect((server.stack.ipv4_address().unwrap(), HTTP_PORT).into()).await.unwrap();
+    socket
+}
+
+/// Reads until the server closes the connection.
+async fn read_all(socket: &mut TcpSocket) -> String {
+    let mut all = vec![];
+    let mut buffer = [0; 2048];
+    loop {
+        match with_timeout(SECOND * 60, socket.read(&mut buffer)).await.expect("an end") {
+            Ok(0) => return String::from_utf8(all).unwrap(),
+            Ok(len) => all.extend_from_slice(&buffer[..len]),
+            Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&all)),
+        }
+    }
+}
+
+async fn exchange(server: &Node, client: &Node, request: &str) -> String {
+    let mut socket = connect(server, client).await;
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let answer = read_all(&mut socket).await;
+    socket.close().await;
+    answer
+}
+
+#[test]
+fn pages_are_served() {
+    lab::run(|lab| async move {
+        let (server, client) = pair(&lab, 2).await;
+        let answer = exchange(&server, &client, "GET / HTTP/1.0\r\n\r\n").await;
+        assert_eq!(
+            answer,
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\nCache-Control: no-store\r\n\
+             Connection: close\r\n\r\nhome"
+        );
+        let head = exchange(&server, &client, "HEAD / HTTP/1.0\r\n\r\n").await;
+        assert_eq!(head, answer.strip_suffix("home").unwrap());
+        let missing = exchange(&server, &client, "GET /nothing HTTP/1.0\r\n\r\n").await;
+        assert!(missing.starts_with("HTTP/1.1 404 Not Found\r\n") && missing.contains("/nothing"), "{missing}");
+        let post = exchange(&server, &client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx").await;
+        assert!(post.starts_with("HTTP/1.1 405 Method Not Allowed\r\nAllow: GET, HEAD\r\n"), "{post}");
+        let big = exchange(&server, &client, "GET /big HTTP/1.0\r\n\r\n").await;
+        let body = big.split_once("\r\n\r\n").unwrap().1;
+        assert_eq!(body.len(), 100_000);
+        assert!(body.bytes().enumerate().all(|(i, c)| c == b'a' + (i % 26) as u8));
+        assert_eq!(server.stack.counters().get(Event::HttpRequest), 5);
+        assert_eq!(server.stack.counters().get(Event::HttpMalformed), 0);
+    });
+}
+
+#[test]
+fn requests_that_come_together_are_answered_in_order() {
+    lab::run(|lab| async move {
+        let (server, client) = pair(&lab, 1).await;
+        let mut requests = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(50);
+        requests.push_str("GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let mut socket = connect(&server, &client).await;
+        // In pieces that end anywhere.
+        for piece in requests.as_bytes().chunks(97) {
+            socket.write_all(piece).await.unwrap();
+            Timer::after_millis(1).await;
+        }
+        let answers = read_all(&mut socket).await;
+        assert_eq!(answers.matches("\r\n\r\nhome").count(), 50);
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 50);
+        assert!(answers.rfind("404").unwrap() > answers.rfind("home").unwrap());
+    });
+}
+
+#[test]
+fn nonsense_is_refused_and_counted() {
+    lab::run(|lab| async move {
+        let (server, client) = pair(&lab, 2).await;
+        for (number, bad) in ["\0\0\0\0\n", "GET /\r\n\r\n", "GET / HTTP/1.1\r\n\r\n"].iter().enumerate() {
+            let answer = exchange(&server, &client, bad).await;
+            assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+            assert_eq!(server.stack.counters().get(Event::HttpMalformed), number as u64 + 1);
+        }
+        let long = format!("GET / HTTP/1.1\r\nHost: {}", "a".repeat(4096));
+        let answer = exchange(&server, &client, &long[..4096]).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        assert!(exchange(&server, &client, "GET / HTTP/1.0\r\n\r\n").await.ends_with("home"));
+    });
+}
+
+#[test]
+fn slow_and_idle_clients_do_not_hold_the_server() {
+    lab::run(|lab| async move {
+        let (server, client) = pair(&lab, 1).await;
+        // Half a request.
+        let mut slow = connect(&server, &client).await;
+        slow.write_all(b"GET / HT").await.unwrap();
+        let start = Instant::now();
+        assert_eq!(read_all(&mut slow).await, "");
+        assert!((4..=6).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+        slow.close().await;
+        assert_eq!(server.stack.counters().get(Event::HttpTimeout), 1);
+        // Nothing at all.
+        let mut idle = connect(&server, &client).await;
+        let start = Instant::now();
+        assert_eq!(read_all(&mut idle).await, "");
+        assert!((14..=16).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+        idle.close().await;
+        // A client that asks and never reads.
+        let mut greedy = TcpSocket::new(client.stack, 64, 1024);
+        greedy.connect((server.stack.ipv4_address().unwrap(), HTTP_PORT).into()).await.unwrap();
+        greedy.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        Timer::after(SECOND * 25).await;
+        assert_eq!(server.stack.status().tcp_connections, 0);
+        assert!(exchange(&server, &client, "GET / HTTP/1.0\r\n\r\n").await.ends_with("home"));
+    });
+}
+
+#[test]
+fn a_peer_that_vanishes_is_forgotten() {
+    lab::run(|lab| async move {
+        let (server, client) = pair(&lab, 1).await;
+        let mut socket = connect(&server, &client).await;
+        socket.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        client.plug(false);
+        wait_until(SECOND * 60, "the connection is given up", || server.stack.status().tcp_connections == 0).await;
+        server.assert_no_leak();
+    });
+}
