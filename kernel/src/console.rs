@@ -1,4 +1,4 @@
-//! The serial console: log lines and telemetry go out, bytes come in.
+//! The serial console: log lines and telemetry go out, and a shell runs on what comes in.
 
 use alloc::collections::VecDeque;
 use core::fmt::{self, Write};
@@ -7,48 +7,109 @@ use drivers::interrupts::Irq;
 use drivers::uart::{Console, Interrupts};
 use embassy_futures::select::select3;
 use embassy_time::{Duration, Instant, Timer};
+use shell::{Flow, Shell, Terminal};
 use telemetry::log_ring::{Cursor, LogLines};
 use telemetry::sinks;
 
 use crate::cpu::interrupt;
 use crate::logger::{self, LogReader};
-use crate::node::Node;
+use crate::shell_node::CommandNode;
 
 /// Bytes that wait for the UART beyond which no more log lines are taken: the ring keeps them.
 const ENOUGH: usize = 4096;
 
-/// Takes the console over. Never returns.
-pub(crate) async fn run(node: &Node, mut uart: Console<'static>, irq: Irq, report_s: u16) -> ! {
-    let mut out = Output(VecDeque::new());
-    let mut cursor = Cursor::default();
+/// Takes the console over. Never returns. `report_s` is the time between telemetry lines, or 0 for none.
+pub(crate) async fn run(node: CommandNode, uart: Console<'static>, irq: Irq, report_s: u16) -> ! {
     let Some(mut news) = logger::WRITTEN.receiver() else { return core::future::pending().await };
-    let period = Duration::from_secs(report_s.into());
-    let mut next_report = Instant::now() + period;
+    let period = (report_s != 0).then(|| Duration::from_secs(report_s.into()));
+    let next_report = period.map(|period| Instant::now() + period);
+    let mut this = Session {
+        node,
+        uart,
+        shell: Shell::new(Terminal::Console),
+        out: Output(VecDeque::new()),
+        log: Cursor::default(),
+        period,
+        next_report,
+    };
+    // Writing to memory does not fail, here and below.
+    let _ = this.print_log();
+    let _ = this.shell.start(&this.node, &mut this.out);
     loop {
-        while uart.read_byte().is_some() {}
-        if report_s != 0 && Instant::now() >= next_report {
-            next_report += period;
-            let _ = node.with_snapshot(|snapshot| sinks::console::render(snapshot, &mut out));
+        let _ = this.work();
+        this.out.drain_to(&mut this.uart);
+        if this.out.0.is_empty()
+            && let Some(order) = this.node.order.take()
+        {
+            // A UART that does not drain must not keep the node from it.
+            let _ = this.uart.flush();
+            order.carry_out();
         }
-        print_log(&mut cursor, &mut out);
-        out.drain_to(&mut uart);
-        uart.set_interrupts(Interrupts { rx: true, tx: !out.0.is_empty() });
-        let report = async { if report_s == 0 { core::future::pending().await } else { Timer::at(next_report).await } };
-        select3(interrupt::wait(irq), news.changed(), report).await;
+        this.uart.set_interrupts(Interrupts { rx: true, tx: !this.out.0.is_empty() });
+        let shell_due = this.shell.due_us().map(Instant::from_micros);
+        let due = shell_due.into_iter().chain(this.next_report).min();
+        let timer = async {
+            match due {
+                Some(due) => Timer::at(due).await,
+                None => core::future::pending().await,
+            }
+        };
+        select3(interrupt::wait(irq), news.changed(), timer).await;
     }
 }
 
-fn print_log(cursor: &mut Cursor, out: &mut Output) {
-    while out.0.len() < ENOUGH {
-        let Some((missed, line)) = LogReader.next_line(cursor) else { return };
-        // Writing to memory does not fail.
-        if missed > 0 {
-            let _ = writeln!(out, "({missed} log lines were overwritten before they could be printed)");
+struct Session {
+    node: CommandNode,
+    uart: Console<'static>,
+    shell: Shell,
+    out: Output,
+    log: Cursor,
+    period: Option<Duration>,
+    next_report: Option<Instant>,
+}
+
+impl Session {
+    fn work(&mut self) -> fmt::Result {
+        while self.node.order.get().is_none()
+            && let Some(byte) = self.uart.read_byte()
+        {
+            if self.shell.feed(byte, &self.node, &mut self.out)? == Flow::End {
+                // The serial line has no end: the next session begins.
+                self.shell.start(&self.node, &mut self.out)?;
+            }
         }
-        let _ = writeln!(out, "{line}");
+        self.shell.tick(&self.node, &mut self.out)?;
+        self.print_report()?;
+        self.print_log()
+    }
+
+    fn print_report(&mut self) -> fmt::Result {
+        let (Some(period), Some(next)) = (self.period, self.next_report) else { return Ok(()) };
+        if Instant::now() < next {
+            return Ok(());
+        }
+        // After a long output the next line is due from now on, not many at once.
+        self.next_report = Some((next + period).max(Instant::now()));
+        let node = self.node.node;
+        self.shell
+            .print_around(&mut self.out, |out| node.with_snapshot(|snapshot| sinks::console::render(snapshot, out)))
+    }
+
+    fn print_log(&mut self) -> fmt::Result {
+        while self.out.0.len() < ENOUGH {
+            let Some((missed, line)) = LogReader.next_line(&mut self.log) else { return Ok(()) };
+            self.shell.print_around(&mut self.out, |out| {
+                if missed > 0 {
+                    writeln!(out, "({missed} log lines were overwritten before they could be printed)")?;
+                }
+                writeln!(out, "{line}")
+            })?;
+        }
+        Ok(())
     }
 }
 
+/// What waits for the UART; line ends become CR LF, as terminals want them.
 struct Output(VecDeque<u8>);
 
 impl Output {
@@ -56,10 +117,10 @@ impl Output {
         loop {
             let (first, _) = self.0.as_slices();
             let taken = uart.write(first);
-            self.0.drain(..taken);
             if taken == 0 {
                 return;
             }
+            self.0.drain(..taken);
         }
     }
 }

@@ -12,6 +12,7 @@ mod logger;
 mod mem;
 mod node;
 mod sampler;
+mod shell_node;
 mod supervisor;
 mod tasks;
 mod workloads;
@@ -122,7 +123,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     info!("booted in {}.{:03} ms", since_entry / 1000, since_entry % 1000);
     executor::run(|spawner| {
         let spawn = || -> Result<(), SpawnError> {
-            spawner.spawn(tasks::console_task(node, uart, uart_irq, config.report_s)?);
+            spawner.spawn(tasks::console_task(node, stack, uart, uart_irq, config.report_s)?);
             spawner.spawn(tasks::sampler_task(node, stack, mailbox, memory)?);
             spawner.spawn(tasks::usb_task(controller, irq(facts.irqs.usb), bus)?);
             spawner.spawn(tasks::nic_task(bus, exchange)?);

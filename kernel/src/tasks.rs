@@ -1,6 +1,7 @@
 //! The tasks of the node: each a thin shell around a function that is written, and tested, elsewhere.
 
 use alloc::boxed::Box;
+use core::cell::Cell;
 
 use drivers::interrupts::Irq;
 use drivers::mailbox::Mailbox;
@@ -17,6 +18,7 @@ use usb::dwc2::Controller;
 use crate::cpu::{interrupt, provoke};
 use crate::node::{MANAGER, Node};
 use crate::sampler::{self, FixedMemory};
+use crate::shell_node::CommandNode;
 use crate::workloads::{self, NodeEnv};
 use crate::{console, mem};
 
@@ -58,8 +60,15 @@ pub(crate) fn spawn_core(spawner: Spawner, core: usize) -> Result<(), SpawnError
 
 /// The serial console, when there is one.
 #[task]
-pub(crate) async fn console_task(node: &'static Node, uart: Option<Console<'static>>, irq: Option<Irq>, report_s: u16) {
+pub(crate) async fn console_task(
+    node: &'static Node,
+    stack: &'static Stack,
+    uart: Option<Console<'static>>,
+    irq: Option<Irq>,
+    report_s: u16,
+) {
     if let (Some(uart), Some(irq)) = (uart, irq) {
+        let node = CommandNode { node, stack, order: Cell::new(None) };
         console::run(node, uart, irq, report_s).await
     }
 }

@@ -5,108 +5,106 @@ use core::hint::black_box;
 
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
+use shell::Crash;
 
 use super::{CORES, current_core};
 
 /// Above all memory that is mapped, and below the devices.
 const UNMAPPED: usize = 0x2000_0000;
+/// Behind the local block of the BCM2837 (QA7, chapter 4: 0x4000_0000 to 0x4003_ffff).
+const NO_DEVICE: usize = 0x4100_0000;
 
 /// A fault that can be provoked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Provocation {
-    Panic,
-    DataAbort,
-    NullPointer,
-    InstructionAbort,
-    Undefined,
-    Breakpoint,
-    Unaligned,
-    PcAlignment,
-    StackOverflow,
-    WriteText,
-    WriteRodata,
-    ExecuteData,
-    ExternalAbort,
-    Stall,
+pub(crate) struct Provocation {
+    /// Its name and what happens.
+    pub(crate) crash: Crash,
+    commit: fn(),
 }
 
-/// Every provocation with the name that the shell has for it and what it does.
-pub(crate) static PROVOCATIONS: &[(&str, Provocation, &str)] = &[
-    ("panic", Provocation::Panic, "a Rust panic"),
-    ("data-abort", Provocation::DataAbort, "write to an unmapped address"),
-    ("null-pointer", Provocation::NullPointer, "read through a null pointer"),
-    ("instruction-abort", Provocation::InstructionAbort, "jump to an unmapped address"),
-    ("undefined", Provocation::Undefined, "an undefined instruction"),
-    ("breakpoint", Provocation::Breakpoint, "a breakpoint instruction without a debugger"),
-    ("unaligned", Provocation::Unaligned, "an acquiring load from an odd address"),
-    ("pc-alignment", Provocation::PcAlignment, "jump to an odd address"),
-    ("stack-overflow", Provocation::StackOverflow, "recursion into the guard page"),
-    ("write-text", Provocation::WriteText, "write to code"),
-    ("write-rodata", Provocation::WriteRodata, "write to a constant"),
-    ("execute-data", Provocation::ExecuteData, "jump to data"),
-    ("external-abort", Provocation::ExternalAbort, "read where no device answers"),
-    ("stall", Provocation::Stall, "block the core for ever; for core 0 the supervisor notices"),
-];
+macro_rules! provocations {
+    ($($name:literal: $help:literal => $commit:expr,)*) => {
+        /// Every provocation, as the shell knows it.
+        pub(crate) static CRASHES: &[Crash] = &[$(Crash { name: $name, help: $help }),*];
+        static PROVOCATIONS: &[Provocation] = &[$(Provocation { crash: Crash { name: $name, help: $help }, commit: $commit }),*];
+    };
+}
 
-static REQUESTS: [Signal<CriticalSectionRawMutex, Provocation>; CORES] = [const { Signal::new() }; CORES];
+#[rustfmt::skip]
+provocations! {
+    "panic": "a Rust panic" => give_up,
+    "data-abort": "write to an unmapped address" => || write(UNMAPPED),
+    "null-pointer": "read through a null pointer" => || read(0),
+    "instruction-abort": "jump to an unmapped address" => || jump(UNMAPPED),
+    // SAFETY (this and all below): none needed: meant to fault, and the node restarts.
+    "undefined": "an undefined instruction" => || unsafe { asm!("udf #0xdead") },
+    // SAFETY: see above.
+    "breakpoint": "a breakpoint instruction without a debugger" => || unsafe { asm!("brk #1") },
+    // SAFETY: see above.
+    "svc": "a call of a supervisor that is not there" => || unsafe { asm!("svc #0") },
+    "unaligned": "an acquiring load from an odd address" => load_unaligned,
+    "pc-alignment": "jump to an odd address" => || jump(give_up as *const () as usize + 1),
+    "stack-overflow": "recursion into the guard page" => overflow,
+    "write-text": "write to code" => || write(give_up as *const () as usize),
+    "write-rodata": "write to a constant" => || write((&raw const CONSTANT).addr()),
+    "execute-data": "jump to data" => || jump((&raw const DATA).addr()),
+    "external-abort": "read where no device answers" => || read(NO_DEVICE),
+    "hang": "a loop without end; on core 0 the supervisor notices" => hang,
+}
 
-/// Asks `core` to commit the fault. Returns false when there is no such core.
-pub(crate) fn request(core: usize, provocation: Provocation) -> bool {
-    REQUESTS.get(core).map(|request| request.signal(provocation)).is_some()
+static CONSTANT: u64 = 1;
+static mut DATA: [u32; 4] = [0xd65f_03c0; 4];
+
+static REQUESTS: [Signal<CriticalSectionRawMutex, fn()>; CORES] = [const { Signal::new() }; CORES];
+
+/// Asks `core` to commit the fault of that name.
+pub(crate) fn request(core: usize, name: &str) {
+    let provocation = PROVOCATIONS.iter().find(|provocation| provocation.crash.name == name);
+    if let (Some(request), Some(provocation)) = (REQUESTS.get(core), provocation) {
+        request.signal(provocation.commit);
+    }
 }
 
 /// Waits for a request to this core, and obeys. Runs on every core.
 pub(crate) async fn listen() -> ! {
     let Some(request) = REQUESTS.get(current_core()) else { return core::future::pending().await };
     loop {
-        provoke(request.wait().await);
+        let commit = request.wait().await;
+        commit();
     }
 }
 
 #[expect(clippy::panic, reason = "on purpose")]
-fn provoke(provocation: Provocation) {
-    static CONSTANT: u64 = 1;
-    static mut DATA: [u32; 4] = [0xd65f_03c0; 4];
-    match provocation {
-        Provocation::Panic => panic!("asked for"),
-        Provocation::DataAbort => write(UNMAPPED),
-        Provocation::NullPointer => read(0),
-        Provocation::InstructionAbort => jump(UNMAPPED),
-        // SAFETY (this and the next three): meant to fault; the node restarts.
-        Provocation::Undefined => unsafe { asm!("udf #0xdead") },
-        // SAFETY: see above.
-        Provocation::Breakpoint => unsafe { asm!("brk #1") },
-        // SAFETY: see above.
-        Provocation::Unaligned => unsafe { asm!("ldar {0:w}, [{0}]", inout(reg) (&raw const DATA).addr() + 1 => _) },
-        Provocation::PcAlignment => jump((provoke as *const () as usize) + 1),
-        Provocation::StackOverflow => {
-            black_box(recurse(black_box(0)));
-        }
-        Provocation::WriteText => write(provoke as *const () as usize),
-        Provocation::WriteRodata => write((&raw const CONSTANT).addr()),
-        Provocation::ExecuteData => jump((&raw const DATA).addr()),
-        // BCM2837: behind the local block (QA7, chapter 4: 0x4000_0000 to 0x4003_ffff).
-        Provocation::ExternalAbort => read(0x4100_0000),
-        Provocation::Stall => loop {
-            core::hint::spin_loop();
-        },
+fn give_up() {
+    panic!("asked for");
+}
+
+fn load_unaligned() {
+    // SAFETY: see above.
+    unsafe { asm!("ldar {0:w}, [{0}]", inout(reg) (&raw const DATA).addr() + 1 => _) };
+}
+
+fn overflow() {
+    black_box(recurse(black_box(0)));
+}
+
+fn hang() {
+    loop {
+        core::hint::spin_loop();
     }
 }
 
 fn write(address: usize) {
-    let word: *mut u64 = core::ptr::without_provenance_mut(address & !7);
-    // SAFETY: none: meant to fault; the node restarts.
-    unsafe { word.write_volatile(0) };
+    // SAFETY: see above. In assembly, because Rust may take what can't be for something that does not happen.
+    unsafe { asm!("str xzr, [{0}]", in(reg) address & !7) };
 }
 
 fn read(address: usize) {
-    // SAFETY: none: meant to fault; the node restarts. In assembly, because Rust may take a null pointer's reading for
-    // something that can't happen.
+    // SAFETY: see `write`.
     unsafe { asm!("ldr {0}, [{0}]", inout(reg) address => _) };
 }
 
 fn jump(address: usize) {
-    // SAFETY: none: meant to fault; the node restarts.
+    // SAFETY: see `write`.
     unsafe { asm!("blr {0}", in(reg) address, clobber_abi("C")) };
 }
 

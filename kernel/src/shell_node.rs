@@ -1,0 +1,81 @@
+//! The node as the shell's commands see it.
+
+use core::cell::Cell;
+use core::fmt;
+
+use embassy_time::Instant;
+use net::Stack;
+use shell::{Crash, Node as ShellNode};
+use telemetry::Snapshot;
+use telemetry::log_ring::LogLines;
+use workload::Manager;
+
+use crate::cpu::provoke;
+use crate::logger::LogReader;
+use crate::node::{MANAGER, Node};
+
+/// What a command has asked for that happens once its output is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Restart the node.
+    Reboot,
+    /// Have a core crash.
+    Crash(&'static str, u8),
+}
+
+impl Order {
+    /// Carries it out. Returns only if the node lives on.
+    pub(crate) fn carry_out(self) {
+        match self {
+            Self::Reboot => crate::supervisor::restart(),
+            Self::Crash(name, core) => provoke::request(core.into(), name),
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct CommandNode {
+    pub(crate) node: &'static Node,
+    pub(crate) stack: &'static Stack,
+    pub(crate) order: Cell<Option<Order>>,
+}
+
+impl ShellNode for CommandNode {
+    fn look(&self, look: &mut dyn FnMut(&Snapshot<'_>)) {
+        self.node.with_snapshot(look);
+    }
+
+    fn log(&self) -> &dyn LogLines {
+        &LogReader
+    }
+
+    fn workloads(&self) -> &Manager {
+        &MANAGER
+    }
+
+    fn now_us(&self) -> u64 {
+        Instant::now().as_micros()
+    }
+
+    fn write_net_details(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let status = self.stack.status();
+        writeln!(out, "sockets     {} open, {} TCP connections", status.sockets, status.tcp_connections)?;
+        for (event, count) in self.stack.counters().iter().filter(|&(_, count)| count > 0) {
+            writeln!(out, "            {event} {count}")?;
+        }
+        Ok(())
+    }
+
+    fn reboot(&self) {
+        self.order.set(Some(Order::Reboot));
+    }
+
+    fn crashes(&self) -> &[Crash] {
+        provoke::CRASHES
+    }
+
+    fn crash(&self, name: &str, core: u8) {
+        let known = provoke::CRASHES.iter().find(|crash| crash.name == name);
+        self.order.set(known.map(|crash| Order::Crash(crash.name, core)));
+    }
+}
