@@ -11,6 +11,7 @@ mod facts;
 mod logger;
 mod mem;
 mod node;
+mod pages;
 mod sampler;
 mod shell_node;
 mod supervisor;
@@ -118,7 +119,6 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
         }
     }
     let memory = FixedMemory::new(board.memory_bytes, &pool);
-    info!("{} KiB of RAM in use, {} MiB in all", memory.in_use() / 1024, board.memory_bytes >> 20);
     let since_entry = time::ticks_to_micros(time::ticks().wrapping_sub(entry_ticks));
     info!("booted in {}.{:03} ms", since_entry / 1000, since_entry % 1000);
     executor::run(|spawner| {
@@ -128,7 +128,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
             spawner.spawn(tasks::usb_task(controller, irq(facts.irqs.usb), bus)?);
             spawner.spawn(tasks::nic_task(bus, exchange)?);
             tasks::spawn_core(spawner, 0)?;
-            tasks::spawn_network(spawner, stack)
+            tasks::spawn_network(spawner, node, stack)
         };
         if let Err(error) = spawn() {
             error!("a task has no place: {error}");

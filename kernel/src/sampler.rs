@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use drivers::mailbox::{Clock as FirmwareClock, ClockRate, GetThrottled, Mailbox, Temperature};
 use embassy_time::{Duration, Instant, Ticker};
 use hal::dma::DmaPool;
+use log::info;
 use net::{Ipv4Source, NetStatus, Stack};
 use telemetry::net_info::{Ipv4, Ipv4Source as ShownSource, Lease, Link};
 use telemetry::sample::{Area, Clock, CoreTime, Memory, NicCounts, Throttled};
@@ -58,6 +59,7 @@ impl FixedMemory {
 /// Samples for ever.
 pub(crate) async fn run(node: &Node, stack: &Stack, mut mailbox: Mailbox<'static>, memory: FixedMemory) -> ! {
     let mut ticker = Ticker::every(PERIOD);
+    let mut is_told = false;
     let mut network_seen = stack.progress();
     loop {
         let sample = take(stack, &mut mailbox, memory).await;
@@ -71,6 +73,11 @@ pub(crate) async fn run(node: &Node, stack: &Stack, mut mailbox: Mailbox<'static
             NETWORK_PROGRESS.fetch_add(1, Ordering::Relaxed);
         }
         ticker.next().await;
+        if !is_told {
+            // Not earlier: only now has every task what it needs.
+            is_told = true;
+            info!("{} KiB of RAM in use, {} MiB in all", memory.in_use() / 1024, memory.total >> 20);
+        }
     }
 }
 

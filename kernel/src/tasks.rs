@@ -8,7 +8,7 @@ use drivers::mailbox::Mailbox;
 use drivers::uart::Console;
 use embassy_executor::{SpawnError, Spawner, task};
 use log::error;
-use net::{Stack, address, services};
+use net::{Stack, address, http, services};
 use nic::exchange::FrameExchange;
 use rpi_pac::dwc2;
 use safe_mmio::UniqueMmioPointer;
@@ -17,6 +17,7 @@ use usb::dwc2::Controller;
 
 use crate::cpu::{interrupt, provoke};
 use crate::node::{MANAGER, Node};
+use crate::pages::NodePages;
 use crate::sampler::{self, FixedMemory};
 use crate::shell_node::CommandNode;
 use crate::workloads::{self, NodeEnv};
@@ -27,11 +28,13 @@ pub(crate) type UsbController = Controller<UniqueMmioPointer<'static, dwc2::Regi
 
 /// Clients that each TCP service serves at once: sixteen, and one that is just closing.
 const TCP_CLIENTS: usize = 17;
+/// Clients that the HTTP server serves at once.
+const HTTP_CLIENTS: usize = 12;
 /// Cores that run workloads.
 const WORKERS: usize = 3;
 
 /// Starts what the network consists of.
-pub(crate) fn spawn_network(spawner: Spawner, stack: &'static Stack) -> Result<(), SpawnError> {
+pub(crate) fn spawn_network(spawner: Spawner, node: &'static Node, stack: &'static Stack) -> Result<(), SpawnError> {
     spawner.spawn(stack_task(stack)?);
     spawner.spawn(ipv4_task(stack)?);
     spawner.spawn(ipv6_task(stack)?);
@@ -42,6 +45,9 @@ pub(crate) fn spawn_network(spawner: Spawner, stack: &'static Stack) -> Result<(
         spawner.spawn(tcp_echo_task(stack)?);
         spawner.spawn(tcp_discard_task(stack)?);
         spawner.spawn(tcp_chargen_task(stack)?);
+    }
+    for _ in 0..HTTP_CLIENTS {
+        spawner.spawn(http_task(node, stack)?);
     }
     for core in 1..=WORKERS {
         spawner.spawn(ping_task(stack, core)?);
@@ -145,6 +151,11 @@ async fn udp_discard_task(stack: &'static Stack) {
 #[task]
 async fn udp_chargen_task(stack: &'static Stack) {
     services::udp_chargen(stack).await
+}
+
+#[task(pool_size = HTTP_CLIENTS)]
+async fn http_task(node: &'static Node, stack: &'static Stack) {
+    http::serve(stack, http::HTTP_PORT, &NodePages(node)).await
 }
 
 #[task(pool_size = WORKERS)]
