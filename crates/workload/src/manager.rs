@@ -146,49 +146,59 @@ impl Slot {
     }
 
     fn order_start(&self, spec: Box<Spec>) {
-        self.set(WorkloadState::Starting, |status| {
-            status.name = spec.workload.name();
-            status.spec = spec.text.clone();
-            status.started_us = Instant::now().as_micros();
+        self.change(|slot, status| {
+            slot.note(status, WorkloadState::Starting, &spec);
+            slot.command.signal(Command::Start(spec));
         });
-        self.command.signal(Command::Start(spec));
     }
 
     /// Notes that the core has taken up `spec`.
     pub(crate) fn begin(&self, spec: &Spec) {
         self.figures.begin();
         self.durations.clear();
-        // All of it once more: another order may have come and been overtaken since.
-        self.set(WorkloadState::Running, |status| {
-            status.name = spec.workload.name();
-            status.spec = spec.text.clone();
-            status.started_us = Instant::now().as_micros();
-        });
+        self.change_unless_ordered(|slot, status| slot.note(status, WorkloadState::Running, spec));
     }
 
     /// Notes that the workload ended by itself.
     pub(crate) fn end(&self, result: Result<(), Failure>) {
-        match result {
-            Ok(()) => self.set(WorkloadState::Finished, |_| ()),
-            Err(failure) => self.set(WorkloadState::Failed, |status| {
+        self.change_unless_ordered(|_, status| match result {
+            Ok(()) => status.state = WorkloadState::Finished,
+            Err(failure) => {
+                status.state = WorkloadState::Failed;
                 // What does not fit is cut: no reason is that long.
                 let _ = core::fmt::write(&mut status.reason, format_args!("{failure}"));
-            }),
-        }
+            }
+        });
     }
 
     /// Notes that the core runs nothing any more.
     pub(crate) fn free(&self) {
-        self.set(WorkloadState::Free, |status| *status = WorkloadStatus::EMPTY);
+        self.change_unless_ordered(|_, status| *status = WorkloadStatus::EMPTY);
     }
 
-    fn set(&self, state: WorkloadState, change: impl FnOnce(&mut WorkloadStatus)) {
+    fn note(&self, status: &mut WorkloadStatus, state: WorkloadState, spec: &Spec) {
+        status.state = state;
+        status.name = spec.workload.name();
+        status.spec.clone_from(&spec.text);
+        status.reason.clear();
+        status.started_us = Instant::now().as_micros();
+    }
+
+    /// Changes the status, unless another order is waiting: its giver has already said what is to come. Both sides look at
+    /// the order with the status locked, so neither overtakes the other.
+    fn change_unless_ordered(&self, change: impl FnOnce(&Self, &mut WorkloadStatus)) {
+        self.change(|slot, status| {
+            if !slot.command.signaled() {
+                change(slot, status);
+            }
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&Self, &mut WorkloadStatus)) {
         self.status.lock(|watched| {
             let watched = &mut *watched.borrow_mut();
-            watched.status.state = state;
-            watched.status.reason.clear();
             watched.progress_at = Instant::now();
-            change(&mut watched.status);
+            change(self, &mut watched.status);
         });
     }
 

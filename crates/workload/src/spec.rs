@@ -9,7 +9,7 @@ use telemetry::workload_status::SPEC_LEN_MAX;
 use crate::Workload;
 use crate::builtin::{WORKLOADS, find};
 use crate::core_set::CoreSet;
-use crate::parameter::{Kind, Parameter, Unit, Values};
+use crate::parameter::{Kind, Parameter, Unit, Value, Values};
 
 /// What every workload can be told besides its own parameters.
 pub static FOR: Parameter = Parameter {
@@ -78,13 +78,7 @@ impl Spec {
             return self.cores.replace(cores).map_or(Ok(()), |_| Err(twice(&CORES)));
         }
         if name == FOR.name {
-            let (Kind::Integer { min, max, unit, .. }, Some(us)) = (&FOR.kind, Unit::Time.parse(value)) else {
-                return Err(bad(&FOR));
-            };
-            debug_assert_eq!(*unit, Unit::Time);
-            if !(*min..=*max).contains(&us) {
-                return Err(bad(&FOR));
-            }
+            let Some(Value::Number(us)) = FOR.kind.parse(value) else { return Err(bad(&FOR)) };
             return self.duration.replace(Duration::from_micros(us)).map_or(Ok(()), |_| Err(twice(&FOR)));
         }
         let Some(parameter) = workload.parameters().iter().find(|p| p.name == name) else {

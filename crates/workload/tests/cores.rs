@@ -264,3 +264,61 @@ fn an_order_before_the_core_is_up_is_not_lost() {
         assert_eq!(status(&manager).state, WorkloadState::Running);
     });
 }
+
+#[test]
+fn the_newest_order_counts_whatever_came_before() {
+    const SPECS: [&str; 6] = [
+        "cpu:load=30%",
+        "memory:size=64k",
+        "idle",
+        "ping:peer=a,interval=1ms",
+        "ping:peer=a,count=1",
+        "memory:size=1G",
+    ];
+    // Xorshift (Marsaglia 2003): seeded, so that a failure can be repeated.
+    let mut state = 0x5EED_u64;
+    let mut below = |n: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % n
+    };
+    let node = Node::new(|_, _| (Duration::from_millis(1), Ok(Duration::from_millis(1))));
+    let manager = Manager::new();
+    let mut buffers = [(); 3].map(|()| vec![0u64; 16 << 10]);
+    let [one, two, three] = &mut buffers;
+    let cores = embassy_futures::join::join3(
+        run_core(1, &manager, &node, one),
+        run_core(2, &manager, &node, two),
+        run_core(3, &manager, &node, three),
+    );
+    time::run(select(cores, async {
+        let mut last: [Option<&str>; 4] = [None; 4];
+        for _ in 0..3_000 {
+            for _ in 0..below(4) {
+                let core = below(3) as u8 + 1;
+                if below(4) == 0 {
+                    manager.stop(CoreSet::of(core));
+                    last[usize::from(core)] = None;
+                } else {
+                    let spec = SPECS[below(SPECS.len() as u64) as usize];
+                    assert_eq!(manager.start(spec, Some(CoreSet::of(core))).unwrap(), CoreSet::of(core));
+                    last[usize::from(core)] = Some(spec);
+                }
+                Timer::after_micros(below(3) * below(5_000)).await;
+            }
+            // Three cores share this thread, so an order may wait for three slices.
+            Timer::after_millis(70).await;
+            for (status, _) in manager.statuses() {
+                let want = match last[usize::from(status.core)] {
+                    None => WorkloadState::Free,
+                    Some("ping:peer=a,count=1") => WorkloadState::Finished,
+                    Some("memory:size=1G") => WorkloadState::Failed,
+                    Some(_) => WorkloadState::Running,
+                };
+                assert_eq!((status.state, status.spec.as_str()), (want, last[usize::from(status.core)].unwrap_or("")));
+                assert_eq!(status.reason.is_empty(), want != WorkloadState::Failed);
+            }
+        }
+    }));
+}
