@@ -162,3 +162,6 @@ impl Iterator for Pending {
         if rest.is_empty() { None } else { Some(Cause::Unexpected(rest.bits())) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -222,7 +222,8 @@ fn read_answer<P: Property>(buffer: &[u8], property: &P) -> Result<P::Output, Er
         return Err(Error::NoValue { tag, len: 0 });
     }
     let len_bytes = usize::try_from(len).unwrap_or(usize::MAX);
-    if len_bytes > P::VALUE_LEN {
+    // Rounded up, as some firmware rounds the length of its answers.
+    if len_bytes > P::VALUE_LEN.next_multiple_of(WORD) {
         return Err(Error::TooLong { tag, len });
     }
     let value = buffer.get(VALUE_AT..).and_then(|rest| rest.get(..len_bytes)).unwrap_or_default();
@@ -233,3 +234,6 @@ fn read_answer<P: Property>(buffer: &[u8], property: &P) -> Result<P::Output, Er
 fn read_word(buffer: &[u8], at: usize) -> u32 {
     buffer.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |word| u32::from_le_bytes(*word))
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,3 +152,6 @@ impl<'a> From<MiniUart<'a>> for Console<'a> {
         Self::Mini(uart)
     }
 }
+
+#[cfg(test)]
+mod tests;
