@@ -24,6 +24,8 @@ pub mod settings;
 pub mod socket;
 pub mod stack;
 pub mod status;
+pub mod syslog;
+pub mod time;
 mod watch;
 
 pub use counters::{Counters, Event};
@@ -33,3 +35,4 @@ pub use socket::tcp::{TcpError, TcpSocket};
 pub use socket::udp::{UdpError, UdpSocket};
 pub use stack::Stack;
 pub use status::{Ipv4Source, Ipv4Status, NetStatus};
+pub use time::UnixTime;

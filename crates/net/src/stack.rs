@@ -27,6 +27,7 @@ use crate::device::{Device, Shared};
 use crate::ping::Pinger;
 use crate::settings::{NodeName, Settings, node_name};
 use crate::status::{Ipv4Source, NetStatus};
+use crate::time::Clock;
 use crate::watch::Watch;
 
 /// Most frames taken in per round.
@@ -53,6 +54,7 @@ pub struct Stack {
     pub(crate) settings: Settings,
     pub(crate) inner: RefCell<Inner>,
     pub(crate) ipv4: RefCell<Option<Bound>>,
+    pub(crate) clock: Clock,
     waker: RefCell<WakerRegistration>,
     name: OnceCell<NodeName>,
     /// Changes with the cable, the controller and the addresses.
@@ -94,6 +96,7 @@ impl Stack {
             settings,
             inner: RefCell::new(Inner { iface, sockets, device, pinger }),
             ipv4: RefCell::new(None),
+            clock: Clock::new(),
             waker: RefCell::new(WakerRegistration::new()),
             name,
             epoch: Cell::new(0),

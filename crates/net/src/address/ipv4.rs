@@ -259,8 +259,15 @@ impl Stack {
         if old != new || self.shared.watch.ipv4.get() != new.map(|(address, _)| address) {
             self.shared.watch.set_ipv4(new.map(|(address, _)| address), new.is_some());
         }
-        *self.ipv4.borrow_mut() = bound;
-        self.announce_change();
+        let old = self.ipv4.replace(bound);
+        // A renewal that changes nothing but the end of the lease is no news.
+        let is_news = match (&old, &*self.ipv4.borrow()) {
+            (Some(old), Some(new)) => Bound { origin: new.origin, ..old.clone() } != *new,
+            (old, new) => old != new,
+        };
+        if is_news {
+            self.announce_change();
+        }
         self.kick();
     }
 

@@ -5,3 +5,4 @@ mod dhcp;
 mod http;
 mod lab;
 mod services;
+mod time;
