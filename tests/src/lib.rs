@@ -1,1 +1,25 @@
-//! What the integration tests share.
+//! What the integration tests and the benches share: a private network with real clients, the servers that a node
+//! talks to, and readers for what it answers.
+//!
+//! - [`lab`]: the network that a test lives in; where the machine allows it a network namespace with a tap device
+//! - [`node`]: a booted node and what can be asked of it
+//! - [`slots`]: at most two nodes at a time on this machine
+//! - [`dhcp`], [`ntp`], [`mdns`], [`radv`], [`syslog`]: the other side of the node's protocols, written from the RFCs
+//! - [`http`], [`metrics`]: a keep-alive client and a reader of Prometheus' text format
+//! - [`frames`], [`packet`], [`malformed`]: raw Ethernet, and frames that no sane peer sends
+#![forbid(unsafe_code)]
+
+pub mod dhcp;
+pub mod frames;
+pub mod http;
+pub mod lab;
+pub mod malformed;
+pub mod mdns;
+pub mod metrics;
+pub mod node;
+pub mod ntp;
+pub mod packet;
+pub mod radv;
+pub mod slots;
+pub mod syslog;
+pub mod wait;

@@ -1,0 +1,140 @@
+//! What happens when the node itself is wrong: a report that says where, a restart, and a count.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tests::lab::Lab;
+use tests::node::{BOOT, PATIENCE, Rig, TestNode};
+
+/// Longest until a node that makes no progress is restarted by its supervisor.
+const STALL: Duration = Duration::from_secs(60);
+
+/// A fault that the shell's `crash` command provokes: its name there, the kind of crash, and what the report says.
+type Fault = (&'static str, &'static str, &'static str);
+
+const FAULTS: [Fault; 13] = [
+    ("panic", "panic", "asked for"),
+    ("data-abort", "exception", "data abort, write, translation fault"),
+    ("null-pointer", "exception", "data abort, read, translation fault"),
+    ("instruction-abort", "exception", "instruction abort, translation fault"),
+    ("undefined", "exception", "undefined"),
+    ("breakpoint", "exception", "BRK 0x1"),
+    ("unaligned", "exception", "alignment"),
+    ("pc-alignment", "exception", "PC alignment"),
+    ("stack-overflow", "exception", "stack"),
+    ("write-text", "exception", "data abort, write, permission fault"),
+    ("write-rodata", "exception", "data abort, write, permission fault"),
+    ("execute-data", "exception", "instruction abort, permission fault"),
+    ("external-abort", "exception", "external abort"),
+];
+
+#[test]
+fn every_fault_on_core_0_is_reported_survived_and_counted() -> Result<()> {
+    every_fault_on(0)
+}
+
+#[test]
+fn every_fault_on_core_1_is_reported_survived_and_counted() -> Result<()> {
+    every_fault_on(1)
+}
+
+#[test]
+fn every_fault_on_core_2_is_reported_survived_and_counted() -> Result<()> {
+    every_fault_on(2)
+}
+
+#[test]
+fn every_fault_on_core_3_is_reported_survived_and_counted() -> Result<()> {
+    every_fault_on(3)
+}
+
+fn every_fault_on(core: usize) -> Result<()> {
+    let rig = Rig::boot("")?;
+    let before = rig.node.metrics()?.sum("node_crashes_total", &[]);
+    ensure!(before == 0.0, "{before} crashes before the first");
+    for (number, (name, kind, says)) in FAULTS.iter().enumerate() {
+        let say = || format!("{name} on core {core}; {}", rig.node.last_words());
+        provoke(&rig.node, name, core, kind, says).with_context(say)?;
+        rig.node.wait_until_up().with_context(say)?;
+        let counted = rig.node.metrics()?.sum("node_crashes_total", &[]);
+        ensure!(counted == (number + 1) as f64, "{counted} crashes counted after {}", number + 1);
+    }
+    let metrics = rig.node.metrics()?;
+    let of_kind = |kind| FAULTS.iter().filter(|fault| fault.1 == kind).count() as f64;
+    for kind in ["panic", "exception"] {
+        let counted = metrics.one("node_crashes_total", &[("reason", kind)])?;
+        ensure!(counted == of_kind(kind), "{counted} crashes of kind {kind}, not {}", of_kind(kind));
+    }
+    Ok(())
+}
+
+/// Provokes a fault and follows the console through report, restart and the repeated report.
+fn provoke(node: &TestNode, name: &str, core: usize, kind: &str, says: &str) -> Result<()> {
+    let console = node.console();
+    console.skip();
+    console.send_line(&format!("crash {name} {core}"))?;
+    let place = format!("on core {core} after");
+    let headline = console.wait_for(place.as_str(), PATIENCE).context("the report")?;
+    ensure!(headline.contains(kind), "the report says {headline:?}, not {kind}");
+    let mut report = headline;
+    let frame = console.wait_for(
+        |line: &str| {
+            report.push('\n');
+            report.push_str(line);
+            line.trim_start().starts_with("#0 0x")
+        },
+        PATIENCE,
+    );
+    let frame = frame.with_context(|| format!("a backtrace behind {report:?}"))?;
+    ensure!(report.contains(says), "the report does not say {says:?}:\n{report}");
+    ensure!(frame.contains("0x"), "{frame:?}");
+    console.wait_for("MiniPiRack", BOOT).context("the next boot")?;
+    console.wait_for(place.as_str(), BOOT).context("the report from the black box")?;
+    Ok(())
+}
+
+#[test]
+fn a_backtrace_names_the_functions_by_the_image_s_symbols() -> Result<()> {
+    let rig = Rig::boot("")?;
+    let console = rig.node.console();
+    console.skip();
+    console.send_line("crash data-abort 1")?;
+    console.wait_for("on core 1 after", PATIENCE)?;
+    let mut lines = Vec::new();
+    console.wait_for(
+        |line: &str| {
+            lines.push(line.to_owned());
+            line.contains("MiniPiRack")
+        },
+        BOOT,
+    )?;
+
+    ensure!(lines.join("\n").contains("provoke"), "nothing is named in:\n{}", lines.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn a_core_0_that_stands_still_is_noticed_and_the_node_restarted() -> Result<()> {
+    let rig = Rig::boot("")?;
+    let console = rig.node.console();
+    console.skip();
+    console.send_line("crash stall 0")?;
+    let headline = console.wait_for("on core 0 after", STALL)?;
+    ensure!(headline.contains("stalled"), "the report says {headline:?}");
+    console.wait_for("MiniPiRack", BOOT)?;
+    rig.node.wait_until_up()?;
+    ensure!(rig.node.metric("node_crashes_total", &[("reason", "stalled")])? == 1.0);
+    Ok(())
+}
+
+#[test]
+fn a_restart_on_purpose_is_no_crash() -> Result<()> {
+    let rig = Rig::boot_in(Lab::new()?, "", |_| ())?;
+    let console = rig.node.console();
+    console.skip();
+    console.send_line("reboot")?;
+    console.wait_for("MiniPiRack", BOOT)?;
+    rig.node.wait_until_up()?;
+    ensure!(rig.node.metrics()?.sum("node_crashes_total", &[]) == 0.0);
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! The real image in QEMU against real clients. Every assertion is on what the other side received.
+//!
+//! One file per thing that a user relies on. Each test boots a node of its own in a network of its own.
+#![forbid(unsafe_code)]
+
+mod addresses;
+mod boot;
+mod crash;
+mod discovery;
+mod http;
+mod image;
+mod malformed;
+mod network;
+mod plug;
+mod services;
+mod shell;
+mod workload;

@@ -1,0 +1,152 @@
+//! The node answers real clients.
+
+use std::net::{Ipv6Addr, UdpSocket};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tests::dhcp::{DhcpServer, Policy};
+use tests::frames::FrameSocket;
+use tests::lab::{HOST, Lab, NODE};
+use tests::node::{self, PATIENCE, Rig, TestNode};
+use tests::{radv, wait};
+
+const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
+
+#[test]
+fn answers_arp_with_its_own_address() -> Result<()> {
+    let Some(lab) = Lab::private("ARP")? else { return Ok(()) };
+    let rig = Rig::boot_in(lab, "", |_| ())?;
+    rig.lab.forget_neighbours()?;
+    node::ping(NODE, 1, 56)?;
+    ensure!(rig.lab.neighbour(&NODE.to_string())? == "52:54:00:12:34:56");
+    Ok(())
+}
+
+#[test]
+fn answers_ping_of_every_size_that_fits_a_frame() -> Result<()> {
+    let Some(lab) = Lab::private("ping")? else { return Ok(()) };
+    let _rig = Rig::boot_in(lab, "", |_| ())?;
+    for payload_len in [0, 1, 8, 21, 22, 23, 56, 500, 1400, 1471, 1472] {
+        let received = node::ping(NODE, 5, payload_len)?;
+        ensure!(received == 5, "{received} of 5 pings with {payload_len} bytes were answered");
+    }
+    Ok(())
+}
+
+#[test]
+fn answers_ping_over_ipv6_at_its_link_local_address() -> Result<()> {
+    let Some(lab) = Lab::private("ping over IPv6")? else { return Ok(()) };
+    let rig = Rig::boot_in(lab, "", |_| ())?;
+    let address = radv::eui64(LINK_LOCAL, node::MAC);
+    rig.lab.forget_neighbours()?;
+    wait::until("a first answer over IPv6", PATIENCE, || Ok((node::ping(address, 1, 56)? == 1).then_some(())))?;
+    for payload_len in [56, 1452] {
+        let received = node::ping(address, 5, payload_len)?;
+        ensure!(received == 5, "{received} of 5 pings with {payload_len} bytes were answered");
+    }
+    Ok(())
+}
+
+#[test]
+fn makes_itself_an_address_in_an_advertised_prefix() -> Result<()> {
+    let Some(lab) = Lab::private("SLAAC")? else { return Ok(()) };
+    lab.add_address("fd77:2::1/64")?;
+    let _rig = Rig::boot_in(lab, "", |_| ())?;
+    let prefix = Ipv6Addr::new(0xfd77, 2, 0, 0, 0, 0, 0, 0);
+    let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+    let address = radv::eui64(prefix, node::MAC);
+    let mut frames = FrameSocket::open()?;
+    wait::until("an answer at the SLAAC address", PATIENCE, || {
+        frames.send(&radv::advertisement(router, prefix, 3600));
+        Ok((node::ping(address, 1, 56)? == 1).then_some(()))
+    })?;
+    ensure!(node::ping(address, 5, 56)? == 5, "the SLAAC address does not stay");
+    Ok(())
+}
+
+#[test]
+fn asks_for_routers_when_it_comes_up() -> Result<()> {
+    let Some(lab) = Lab::private("router solicitation")? else { return Ok(()) };
+    let mut frames = FrameSocket::open()?;
+    let _node = TestNode::start(&lab, "")?;
+    // RFC 4861, section 4.1: ICMPv6 type 133 to all routers.
+    let found = frames.receive(node::MAC, node::BOOT, |frame| {
+        (frame[12..14] == [0x86, 0xdd] && frame.get(20) == Some(&58) && frame.get(54) == Some(&133)).then_some(())
+    })?;
+    found.context("no router solicitation was received")
+}
+
+#[test]
+fn both_protocols_of_the_usb_nic_carry_the_network() -> Result<()> {
+    for protocol in ["ecm", "rndis"] {
+        let rig = Rig::boot(&format!("usbnet={protocol}"))?;
+        let console = rig.node.console().lines().join("\n").to_lowercase();
+        ensure!(console.contains(protocol), "{protocol} is not named on the console:\n{console}");
+        node::udp_echo(rig.node.udp(7)?, &[0x5a; 1472]).with_context(|| protocol.to_owned())?;
+        // Lengths around the 64 bytes of a USB packet end with and without a short one.
+        for len in [1, 17, 18, 21, 22, 23, 86, 1471, 1472] {
+            node::udp_echo(rig.node.udp(7)?, &vec![0xa5; len]).with_context(|| format!("{protocol}, {len} bytes"))?;
+        }
+        ensure!(rig.node.get("/metrics")?.status == 200);
+    }
+    Ok(())
+}
+
+#[test]
+fn is_reached_through_a_usb_hub() -> Result<()> {
+    let lab = Lab::new()?;
+    let rig =
+        Rig::boot_in(lab, "", |config| config.nic = Some(qemu::UsbNet { behind_hub: true, ..Default::default() }))?;
+    node::udp_echo(rig.node.udp(7)?, &[0x5a; 1472])?;
+    ensure!(rig.node.get("/")?.status == 200);
+    Ok(())
+}
+
+#[test]
+fn a_port_without_a_service_refuses() -> Result<()> {
+    let Some(lab) = Lab::private("refused connections")? else { return Ok(()) };
+    let rig = Rig::boot_in(lab, "", |_| ())?;
+    let refused = std::net::TcpStream::connect_timeout(&rig.node.tcp(4444)?, PATIENCE);
+    ensure!(refused.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused), "no TCP reset");
+    let socket = UdpSocket::bind((HOST, 0))?;
+    socket.connect((NODE, 4444))?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    wait::until("an ICMP port unreachable", PATIENCE, || {
+        // The ICMP error is reported by whichever call comes after it.
+        let sent = socket.send(b"anybody?");
+        let errors = [sent.err(), socket.recv(&mut [0; 10]).err()];
+        let kinds: Vec<_> = errors.iter().flatten().map(std::io::Error::kind).collect();
+        Ok(kinds.contains(&std::io::ErrorKind::ConnectionRefused).then_some(()))
+    })
+}
+
+#[test]
+fn log_lines_reach_a_syslog_server() -> Result<()> {
+    let Some(lab) = Lab::private("syslog")? else { return Ok(()) };
+    let syslog = tests::syslog::SyslogServer::start()?;
+    let _dhcp = DhcpServer::start(Policy::default())?;
+    let node = TestNode::start(&lab, &format!("syslog={HOST} name=pi-log"))?;
+    let message = syslog.wait_for("pi-log", node::BOOT).with_context(|| node.last_words())?;
+    // RFC 5424, section 6.2: <priority>version.
+    ensure!(message.starts_with('<') && message.contains(">1 "), "not RFC 5424: {message:?}");
+    Ok(())
+}
+
+#[test]
+fn curl_reads_both_pages() -> Result<()> {
+    let rig = Rig::boot("")?;
+    let Ok(version) = Command::new("curl").arg("--version").output() else {
+        tests::lab::say("NOT TESTED (needs the package curl): curl reads both pages");
+        return Ok(());
+    };
+    ensure!(version.status.success());
+    let address = rig.node.tcp(80)?;
+    for path in ["/", "/metrics"] {
+        let url = format!("http://{address}{path}");
+        let output = Command::new("curl").args(["-sS", "--fail", "--max-time", "10", &url]).output()?;
+        ensure!(output.status.success(), "{url}: {}", String::from_utf8_lossy(&output.stderr));
+        ensure!(output.stdout.len() > 100, "{url}: only {} bytes", output.stdout.len());
+    }
+    Ok(())
+}

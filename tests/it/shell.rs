@@ -1,0 +1,152 @@
+//! The shell on the serial line, as somebody at a terminal sees it.
+
+use anyhow::{Context, Result, ensure};
+use tests::lab::{Lab, NODE, Wire};
+use tests::node::{BOOT, PATIENCE, Rig, TestNode};
+
+/// What the shell shows when it waits for a command, behind the node's name.
+const PROMPT: &str = "> ";
+/// A command that does not exist: the shell says so with the word in quotes, and so tells where an output ends.
+const END: &str = "end-of-output";
+
+/// Types a command and returns the lines that it prints, and log lines among them.
+pub(crate) fn run(node: &TestNode, command: &str) -> Result<Vec<String>> {
+    let console = node.console();
+    console.skip();
+    console.send_line(command)?;
+    console.send_line(END)?;
+    let mut lines = Vec::new();
+    let typed = [command, END].map(|typed| format!("{PROMPT}{typed}"));
+    console
+        .wait_for(
+            |line: &str| {
+                let is_end = line.contains(&format!("'{END}'"));
+                if !is_end && !typed.iter().any(|typed| line.ends_with(typed)) {
+                    lines.push(line.to_owned());
+                }
+                is_end
+            },
+            PATIENCE,
+        )
+        .with_context(|| format!("the output of {command:?}"))?;
+    Ok(lines)
+}
+
+#[test]
+fn help_names_every_command() -> Result<()> {
+    let rig = Rig::boot("")?;
+    let help = run(&rig.node, "help")?.join("\n");
+    for command in ["help", "status", "net", "top", "log", "workload", "reboot"] {
+        ensure!(help.contains(command), "no {command} in\n{help}");
+    }
+    Ok(())
+}
+
+#[test]
+fn status_and_net_tell_who_and_where_the_node_is() -> Result<()> {
+    let rig = Rig::boot("name=gamma")?;
+    let status = run(&rig.node, "status")?.join("\n");
+    ensure!(status.contains("gamma") && status.contains("Raspberry Pi 3"), "{status}");
+    let net = run(&rig.node, "net")?.join("\n");
+    ensure!(net.contains("52:54:00:12:34:56"), "{net}");
+    if rig.lab.wire() == Wire::Tap {
+        ensure!(net.contains(&NODE.to_string()), "{net}");
+    }
+    Ok(())
+}
+
+#[test]
+fn workloads_are_started_listed_and_stopped() -> Result<()> {
+    let rig = Rig::boot("")?;
+    run(&rig.node, "workload start cpu:load=30%,cores=3")?;
+    let listed = run(&rig.node, "workload")?.join("\n");
+    ensure!(listed.contains("cpu"), "{listed}");
+    rig.node.wait_for_metric("a running workload", PATIENCE, |metrics| {
+        let operations = metrics.sum("minipirack_workload_operations_total", &[("core", "3"), ("workload", "cpu")]);
+        Ok((operations > 0.0).then_some(operations))
+    })?;
+    run(&rig.node, "workload stop 3")?;
+    rig.node.wait_for_metric("an idle core", PATIENCE, |metrics| {
+        let running = metrics.sum("minipirack_workload_state", &[("core", "3"), ("state", "running")]);
+        Ok((running == 0.0).then_some(running))
+    })?;
+    Ok(())
+}
+
+#[test]
+fn top_and_log_show_what_happens() -> Result<()> {
+    let rig = Rig::boot("")?;
+    let log = run(&rig.node, "log")?.join("\n");
+    ensure!(log.contains("MiniPiRack"), "{log}");
+    rig.node.console().skip();
+    rig.node.console().send_line("top")?;
+    rig.node.console().wait_for(|line: &str| line.contains("cpu"), PATIENCE)?;
+    // Any key ends it.
+    rig.node.console().send_bytes(b"q")?;
+    let help = run(&rig.node, "help")?;
+    ensure!(!help.is_empty(), "the shell does not come back from top");
+    Ok(())
+}
+
+#[test]
+fn an_unknown_command_is_named_and_points_to_help() -> Result<()> {
+    let rig = Rig::boot("")?;
+    let answer = run(&rig.node, "frobnicate now")?.join("\n");
+    ensure!(answer.contains("'frobnicate'") && answer.contains("help"), "{answer}");
+    Ok(())
+}
+
+#[test]
+fn a_line_can_be_edited_before_it_is_sent() -> Result<()> {
+    let rig = Rig::boot("")?;
+    let console = rig.node.console();
+    // "staXtus" with the X taken out: two steps left, backspace. Then "help", found again with the up key.
+    console.skip();
+    console.send_bytes(b"staXtus\x1b[D\x1b[D\x1b[D\x7f\r")?;
+    console.wait_for("Raspberry Pi 3", PATIENCE).context("left and backspace")?;
+    console.send_bytes(b"xx\x01\x0bstatus\r")?;
+    console.wait_for("Raspberry Pi 3", PATIENCE).context("home and kill")?;
+    console.send_bytes(b"\x1b[A\r")?;
+    console.wait_for("Raspberry Pi 3", PATIENCE).context("history")?;
+    console.send_bytes(b"reboot\x03")?;
+    console.send_line("status")?;
+    console.wait_for("Raspberry Pi 3", PATIENCE).context("Ctrl-C")?;
+    ensure!(rig.node.metrics()?.sum("node_crashes_total", &[]) == 0.0);
+    Ok(())
+}
+
+#[test]
+fn log_lines_do_not_tear_the_line_being_typed() -> Result<()> {
+    let lab = Lab::new()?;
+    let rig = Rig::boot_in(lab, "", |_| ())?;
+    let console = rig.node.console();
+    console.skip();
+    // A half-typed command, then telemetry lines go by, then the rest of it.
+    console.send_bytes(b"sta")?;
+    for _ in 0..3 {
+        console.wait_for(|line: &str| line.contains(" mem "), BOOT).context("a telemetry line")?;
+    }
+    console.send_bytes(b"tus\r")?;
+    console
+        .wait_for(|line: &str| line.contains("> status") || line.ends_with("status"), PATIENCE)
+        .context("the whole command")?;
+    console.wait_for("Raspberry Pi 3", PATIENCE)?;
+    // As a terminal shows it, every log line stands alone.
+    for line in console.lines() {
+        ensure!(!line.contains(" mem ") || !line.contains(PROMPT), "torn: {line:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn noise_on_the_line_does_not_stop_the_shell() -> Result<()> {
+    let rig = Rig::boot("")?;
+    let mut random = tests::malformed::Random::new(99);
+    // No carriage return: noise must not spell a command.
+    let noise: Vec<u8> = random.bytes(4096).into_iter().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    rig.node.console().send_bytes(&noise)?;
+    rig.node.console().send_bytes(b"\x03\r")?;
+    let help = run(&rig.node, "help")?.join("\n");
+    ensure!(help.contains("status"), "{help}");
+    Ok(())
+}

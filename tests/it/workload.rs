@@ -1,0 +1,127 @@
+//! Workloads do what they say, where they say it, and never cost a packet.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tests::frames::FrameSocket;
+use tests::lab::{HOST, Lab, NODE, Wire};
+use tests::node::{self, PATIENCE, Rig};
+use tests::wait;
+
+/// The peer of pings: the host itself, or what QEMU's user network has in its place.
+fn peer(lab: &Lab) -> Ipv4Addr {
+    match lab.wire() {
+        Wire::Tap => HOST,
+        Wire::User => Ipv4Addr::new(10, 0, 2, 2),
+    }
+}
+
+/// Returns the share of `span` that a core was not idle, by the node's counters and the node's clock.
+fn load(rig: &Rig, core: &str, span: f64) -> Result<f64> {
+    let read = || -> Result<(f64, f64)> {
+        let metrics = rig.node.metrics()?;
+        let idle = metrics.one("node_cpu_seconds_total", &[("cpu", core), ("mode", "idle")])?;
+        Ok((metrics.one("minipirack_uptime_seconds", &[])?, idle))
+    };
+    let before = read()?;
+    let after = wait::until("samples", PATIENCE * 2, || {
+        let now = read()?;
+        Ok((now.0 >= before.0 + span).then_some(now))
+    })?;
+    Ok(1.0 - (after.1 - before.1) / (after.0 - before.0))
+}
+
+#[test]
+fn cpu_keeps_a_core_as_busy_as_asked_and_no_other() -> Result<()> {
+    let rig = Rig::boot("workload=cpu:load=50%,cores=2")?;
+    let busy = load(&rig, "2", 8.0)?;
+    ensure!((0.42..=0.58).contains(&busy), "core 2 is busy for {busy:.2} of the time, not half");
+    for core in ["1", "3"] {
+        let busy = load(&rig, core, 2.0)?;
+        ensure!(busy < 0.1, "core {core} is busy for {busy:.2} of the time without a workload");
+    }
+    let labels = [("core", "2"), ("workload", "cpu")];
+    let metrics = rig.node.metrics()?;
+    ensure!(metrics.one("minipirack_workload_operations_total", &labels)? > 0.0);
+    ensure!(metrics.one("minipirack_workload_errors_total", &labels)? == 0.0, "wrong results");
+    Ok(())
+}
+
+#[test]
+fn memory_moves_bytes_and_finds_no_errors() -> Result<()> {
+    let rig = Rig::boot("workload=memory:cores=1")?;
+    let labels = [("core", "1"), ("workload", "memory")];
+    let bytes = rig.node.wait_for_metric("a hundred megabytes moved", PATIENCE * 2, |metrics| {
+        let bytes = metrics.one("minipirack_workload_bytes_total", &labels)?;
+        Ok((bytes > 100e6).then_some(bytes))
+    })?;
+    ensure!(rig.node.metric("minipirack_workload_errors_total", &labels)? == 0.0, "errors in {bytes} bytes");
+    Ok(())
+}
+
+#[test]
+fn ping_asks_its_peer_and_keeps_a_histogram() -> Result<()> {
+    let lab = Lab::new()?;
+    let command_line = format!("workload=ping:peer={},interval=100ms,size=100,cores=3", peer(&lab));
+    let rig = Rig::boot_in(lab, &command_line, |_| ())?;
+    if rig.lab.wire() == Wire::Tap {
+        let mut frames = FrameSocket::open()?;
+        let mut seen = 0;
+        let enough = frames.receive(node::MAC, PATIENCE, |frame| {
+            // An ICMP echo request to the host, with 100 bytes behind the 8 of its header.
+            let is_request = frame[12..14] == [8, 0] && frame.get(30..34)? == HOST.octets() && *frame.get(34)? == 8;
+            seen += usize::from(is_request && frame.len() == 34 + 8 + 100);
+            (seen >= 10).then_some(())
+        })?;
+        enough.with_context(|| format!("received {seen} echo requests; {}", rig.node.last_words()))?;
+    }
+    let labels = [("core", "3"), ("workload", "ping")];
+    let name = "minipirack_workload_operation_duration_seconds";
+    rig.node.wait_for_metric("ten answers in the histogram", PATIENCE, |metrics| {
+        let count = metrics.one(&format!("{name}_count"), &labels)?;
+        Ok((count >= 10.0).then_some(count))
+    })?;
+    let metrics = rig.node.metrics()?;
+    let count = metrics.one(&format!("{name}_count"), &labels)?;
+    let buckets = metrics.all(&format!("{name}_bucket"), &labels);
+    ensure!(buckets.len() > 3, "{buckets:?}");
+    ensure!(buckets.windows(2).all(|pair| pair[0].value <= pair[1].value), "not cumulative: {buckets:?}");
+    ensure!(buckets.last().is_some_and(|last| last.value == count && last.has(&[("le", "+Inf")])), "{buckets:?}");
+    let mean = metrics.one(&format!("{name}_sum"), &labels)? / count;
+    ensure!((10e-6..0.5).contains(&mean), "a mean round trip of {mean} s");
+    Ok(())
+}
+
+#[test]
+fn ping_of_a_peer_that_is_not_there_counts_errors() -> Result<()> {
+    let Some(lab) = Lab::private("ping of an absent peer")? else { return Ok(()) };
+    let rig = Rig::boot_in(lab, "workload=ping:peer=10.77.0.222,interval=100ms,timeout=200ms,cores=1", |_| ())?;
+    let labels = [("core", "1"), ("workload", "ping")];
+    rig.node.wait_for_metric("errors", PATIENCE, |metrics| {
+        let errors = metrics.one("minipirack_workload_errors_total", &labels)?;
+        Ok((errors >= 3.0).then_some(errors))
+    })?;
+    ensure!(rig.node.metric("minipirack_workload_operations_total", &labels)? == 0.0);
+    Ok(())
+}
+
+#[test]
+fn busy_workloads_on_all_their_cores_do_not_stop_the_network() -> Result<()> {
+    let rig = Rig::boot("workload=cpu:load=100%,cores=1-3")?;
+    rig.node.wait_for_metric("three busy cores", PATIENCE * 2, |metrics| {
+        let busy = ["1", "2", "3"].map(|core| metrics.sum("minipirack_workload_busy_ratio", &[("core", core)]));
+        Ok(busy.iter().all(|share| *share > 0.9).then_some(1.0))
+    })?;
+    let start = Instant::now();
+    for number in 0..50 {
+        node::udp_echo(rig.node.udp(7)?, &[7; 1472]).with_context(|| format!("datagram {number}"))?;
+        node::tcp_echo(rig.node.tcp(7)?).with_context(|| format!("connection {number}"))?;
+    }
+    ensure!(start.elapsed() < Duration::from_secs(30), "took {:?}", start.elapsed());
+    if rig.lab.wire() == Wire::Tap {
+        let received = node::ping(NODE, 50, 1400)?;
+        ensure!(received == 50, "{received} of 50 pings were answered");
+    }
+    Ok(())
+}
