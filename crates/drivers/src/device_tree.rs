@@ -132,3 +132,6 @@ fn number(cells: &[u8]) -> Option<u64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

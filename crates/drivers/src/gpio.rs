@@ -55,3 +55,61 @@ impl<'a> Gpio<'a> {
         lev.get(usize::from(pin / 32)).is_some_and(|register| register.read() & 1 << (pin % 32) != 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use testkit::mmio::{Ram, claim};
+
+    use super::*;
+
+    #[test]
+    fn a_function_is_set_without_disturbing_the_neighbours() {
+        let (registers, model) = claim(Ram::default());
+        model.lock().values.insert(0x04, 0x3fff_ffff);
+        let mut gpio = Gpio::new(registers);
+        // Pins 14 and 15 are bits 12 to 17 of the second register (ARM Peripherals, table 6-3).
+        gpio.set_function(14, Function::Alt0);
+        gpio.set_function(15, Function::Alt0);
+        assert_eq!(model.lock().writes.last(), Some(&(0x04, 0x3ffe_4fff)));
+        gpio.set_function(53, Function::Output);
+        assert_eq!(model.lock().writes.last(), Some(&(0x14, 1 << 9)));
+        assert_eq!(
+            [13, 14, 15, 53].map(|pin| gpio.function(pin)),
+            [Function::Alt3, Function::Alt0, Function::Alt0, Function::Output]
+        );
+    }
+
+    #[test]
+    fn every_function_is_read_back() {
+        let (registers, _) = claim(Ram::default());
+        let mut gpio = Gpio::new(registers);
+        for code in 0..8 {
+            let function = Function::from_code(code);
+            assert_eq!(function as u32, code);
+            gpio.set_function(33, function);
+            assert_eq!(gpio.function(33), function);
+        }
+    }
+
+    #[test]
+    fn levels_are_set_and_read_by_their_bits() {
+        let (registers, model) = claim(Ram::default());
+        let mut gpio = Gpio::new(registers);
+        gpio.set_level(29, true);
+        gpio.set_level(42, false);
+        assert_eq!(model.lock().writes, [(0x1c, 1 << 29), (0x2c, 1 << 10)]);
+        model.lock().values.insert(0x38, 1 << 10);
+        assert_eq!([10, 42].map(|pin| gpio.is_high(pin)), [false, true]);
+    }
+
+    #[test]
+    fn pins_that_do_not_exist_are_ignored() {
+        let (registers, model) = claim(Ram::default());
+        let mut gpio = Gpio::new(registers);
+        gpio.set_function(60, Function::Output);
+        gpio.set_level(64, true);
+        gpio.set_level(255, false);
+        assert!(model.lock().writes.is_empty());
+        assert_eq!((gpio.function(255), gpio.is_high(255)), (Function::Input, false));
+    }
+}

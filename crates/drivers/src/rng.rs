@@ -62,3 +62,96 @@ impl<'a> Rng<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use embassy_time::Instant;
+    use testkit::mmio::{Block, Model, claim};
+    use testkit::time;
+
+    use super::*;
+
+    const CTRL: usize = 0x00;
+    const STATUS: usize = 0x04;
+    const DATA: usize = 0x08;
+    const INT_MASK: usize = 0x10;
+
+    #[derive(Default)]
+    struct Generator {
+        ctrl: u32,
+        /// Looks until the next word is there; nothing: it never is.
+        busy: Option<u32>,
+        pace: u32,
+        words: u32,
+        writes: Vec<(usize, u32)>,
+    }
+
+    impl Block for Generator {
+        fn read(&mut self, offset: usize) -> u32 {
+            match offset {
+                CTRL => self.ctrl,
+                STATUS => {
+                    self.busy = self.busy.map(|busy| busy.saturating_sub(1));
+                    u32::from(self.busy == Some(0)) << 24
+                }
+                DATA => {
+                    assert_eq!((self.busy, self.ctrl), (Some(0), 1), "a word was taken that is not there");
+                    self.busy = Some(self.pace);
+                    self.words += 1;
+                    0x1111_1111 * self.words
+                }
+                _ => 0,
+            }
+        }
+
+        fn write(&mut self, offset: usize, value: u32) {
+            self.writes.push((offset, value));
+            if offset == CTRL {
+                self.ctrl = value;
+            }
+        }
+    }
+
+    fn rng(generator: Generator) -> (Rng<'static>, Model<Generator>) {
+        let (registers, model) = claim(generator);
+        (Rng::new(registers), model)
+    }
+
+    #[test]
+    fn the_first_numbers_are_discarded() {
+        let (_, model) = rng(Generator::default());
+        assert_eq!(model.lock().writes, [(INT_MASK, 1), (STATUS, 0x4_0000), (CTRL, 1)]);
+    }
+
+    #[test]
+    fn a_generator_that_runs_is_left_running() {
+        let (_, model) = rng(Generator { ctrl: 1, ..Generator::default() });
+        assert!(model.lock().writes.is_empty());
+    }
+
+    #[test]
+    fn each_word_is_used_once() {
+        time::run(async {
+            let (mut rng, model) = rng(Generator { busy: Some(1_000_000), pace: 30, ..Generator::default() });
+            let mut bytes = [0; 10];
+            assert_eq!(rng.fill(&mut bytes), Ok(()));
+            assert_eq!(bytes, [0x11, 0x11, 0x11, 0x11, 0x22, 0x22, 0x22, 0x22, 0x33, 0x33]);
+            assert_eq!((rng.try_next(), model.lock().words), (None, 3));
+        });
+    }
+
+    #[test]
+    fn a_generator_that_stops_is_an_error() {
+        time::run(async {
+            let (mut rng, model) = rng(Generator::default());
+            assert_eq!(rng.fill(&mut [0]), Err(Timeout(WARMUP_TIMEOUT)));
+            model.lock().busy = Some(1);
+            assert_eq!(rng.fill(&mut [0]), Ok(()));
+            model.lock().busy = None;
+            let start = Instant::now();
+            assert_eq!(rng.fill(&mut [0]), Err(Timeout(WORD_TIMEOUT)), "once warm, a word comes soon or never");
+            assert!(start.elapsed() < WORD_TIMEOUT * 2);
+            assert_eq!(rng.fill(&mut []), Ok(()));
+        });
+    }
+}

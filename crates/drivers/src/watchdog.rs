@@ -138,3 +138,115 @@ impl fmt::Display for ResetReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rpi_pac::pm::RSTC_IDLE;
+    use testkit::mmio::{Block, Model, claim};
+
+    use super::*;
+
+    const RSTC: usize = 0x1c;
+    const RSTS: usize = 0x20;
+    const WDOG: usize = 0x24;
+
+    /// The block as it is after power-on (elinux.org/BCM2835_registers#PM).
+    struct Pm {
+        rstc: u32,
+        rsts: u32,
+        wdog: u32,
+        writes: Vec<usize>,
+    }
+
+    impl Block for Pm {
+        fn read(&mut self, offset: usize) -> u32 {
+            match offset {
+                RSTC => self.rstc,
+                RSTS => self.rsts,
+                _ => self.wdog,
+            }
+        }
+
+        fn write(&mut self, offset: usize, value: u32) {
+            assert_eq!(value >> 24, 0x5a, "a write to {offset:#x} without the password is ignored");
+            self.writes.push(offset);
+            match offset {
+                RSTC => self.rstc = value & 0xff_ffff,
+                RSTS => self.rsts = value & 0xff_ffff,
+                _ => self.wdog = value & 0xff_ffff,
+            }
+        }
+    }
+
+    fn watchdog() -> (Watchdog<'static>, Model<Pm>) {
+        let (registers, model) = claim(Pm { rstc: 0x102, rsts: 0x1000, wdog: 0, writes: vec![] });
+        (Watchdog::new(registers), model)
+    }
+
+    #[test]
+    fn arming_sets_the_time_before_the_action() {
+        let (mut watchdog, model) = watchdog();
+        assert_eq!(watchdog.arm(MAX_TIMEOUT), Ok(()));
+        let pm = model.lock();
+        assert_eq!((pm.wdog, pm.rstc), (15 << 16, 0x122), "15 s at 65,536 Hz; full reset");
+        assert_eq!(pm.writes, [WDOG, RSTC]);
+    }
+
+    #[test]
+    fn feeding_gives_the_whole_time_again_and_changes_nothing_else() {
+        let (mut watchdog, model) = watchdog();
+        assert_eq!(watchdog.arm(Duration::from_millis(1500)), Ok(()));
+        model.lock().wdog = 7;
+        watchdog.feed();
+        assert_eq!(
+            {
+                let pm = model.lock();
+                (pm.wdog, pm.rstc)
+            },
+            (98_304, 0x122)
+        );
+        watchdog.disarm();
+        assert_eq!(model.lock().rstc, RSTC_IDLE);
+    }
+
+    #[test]
+    fn times_that_do_not_fit_the_counter_are_refused() {
+        let (mut watchdog, model) = watchdog();
+        for timeout in [Duration::from_ticks(0), Duration::from_millis(15_001), Duration::MAX] {
+            assert_eq!(watchdog.arm(timeout), Err(BadTimeout(timeout)));
+        }
+        assert!(model.lock().writes.is_empty());
+    }
+
+    #[test]
+    fn a_restart_comes_at_once_from_the_same_partition() {
+        let (mut watchdog, model) = watchdog();
+        watchdog.restart();
+        let pm = model.lock();
+        assert_eq!((pm.wdog, pm.rstc, pm.rsts), (10, 0x122, 0x1000));
+    }
+
+    #[test]
+    fn power_off_is_a_restart_from_partition_63() {
+        let (mut watchdog, model) = watchdog();
+        watchdog.power_off();
+        let pm = model.lock();
+        assert_eq!((pm.rsts, pm.rstc, &pm.writes[..]), (0x1555, 0x122, &[RSTS, WDOG, RSTC][..]));
+    }
+
+    #[test]
+    fn the_reset_reason_ignores_the_boot_partition() {
+        for (rsts, reason, text) in [
+            (0x1000, ResetReason::PowerOn, "power on"),
+            (0x1020, ResetReason::Watchdog, "watchdog or restart"),
+            (0x0575, ResetReason::Watchdog, "watchdog or restart"),
+            (0x0200, ResetReason::Software, "software"),
+            (0x0002, ResetReason::Debugger, "debugger"),
+            (0x0555, ResetReason::Unknown(0x555), "unknown (reset status 0x00000555)"),
+        ] {
+            let (watchdog, model) = watchdog();
+            model.lock().rsts = rsts;
+            assert_eq!((watchdog.reset_reason(), watchdog.reset_reason().to_string().as_str()), (reason, text));
+        }
+    }
+}
