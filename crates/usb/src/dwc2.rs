@@ -575,8 +575,7 @@ impl<R: RegisterAccess> State<R> {
                     return;
                 }
                 Next::AgainWhenDue => {
-                    let now = Instant::now();
-                    active.phase = Phase::Resting(now + self.pace.rest(now));
+                    active.phase = Phase::Resting(self.pace.next(Instant::now()));
                     return;
                 }
             }
