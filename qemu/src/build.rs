@@ -3,8 +3,9 @@
 //! Test programs call this at the same time; a lock on a file lets one of them work and the others find it done.
 
 use std::env;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -142,7 +143,8 @@ fn replace(path: &Path, contents: &[u8]) -> Result<()> {
         return Ok(());
     }
     let directory = path.parent().context("a file without a directory")?;
-    let mut new = tempfile::NamedTempFile::new_in(directory)?;
+    // As readable as any other file that a compiler leaves; the umask applies.
+    let mut new = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(directory)?;
     new.write_all(contents)?;
     new.persist(path).with_context(|| format!("{} can't be written", path.display()))?;
     Ok(())

@@ -1,2 +1,148 @@
-//! The host tool.
-fn main() {}
+//! The host tool: builds the image, runs virtual nodes, reads crash reports.
+//!
+//! | module | what |
+//! |---|---|
+//! | `run` | one virtual node on this terminal |
+//! | `symbols` | names and places of code addresses, from the ELF file |
+//! | `annotate` | text that passes through, with the names put to its addresses |
+//! | `progress` | what is being done, as a spinner or as plain lines |
+//! | `terminal` | the terminal as it was before QEMU had it |
+#![forbid(unsafe_code)]
+
+mod annotate;
+mod progress;
+mod run;
+mod symbols;
+mod terminal;
+
+use std::env;
+use std::io;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+
+use crate::annotate::Annotator;
+use crate::progress::Progress;
+use crate::symbols::Symbols;
+
+/// MiniPiRack's host tool. Without a command it runs one virtual node.
+#[derive(Debug, Parser)]
+#[command(name = "rack", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    run: run::Options,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo run                                        a node on this terminal; Ctrl-A X leaves
+  cargo run -- --name blinky --append log=debug    the same with a command line for the node
+  cargo run -- --pcap node.pcap                    the same, recording its network traffic
+  cargo run -- build                               only the image: target/kernel8.img, target/kernel.elf
+  cargo run -- symbolize < report.txt              names for the addresses of a real board's crash report
+  cargo run -- bench                               measures a virtual node";
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Builds the image: target/kernel8.img for SD cards and QEMU, target/kernel.elf for debuggers.
+    Build,
+    /// Runs one virtual node: its console on this terminal, its ports on localhost. The default command.
+    Run(run::Options),
+    /// Puts function names and source lines to the addresses of a crash report on standard input.
+    Symbolize(SymbolizeOptions),
+    /// Measures a virtual node (boot, ping, throughput, HTTP, idle cost). Takes minutes.
+    Bench(BenchOptions),
+}
+
+#[derive(Debug, Args)]
+struct SymbolizeOptions {
+    /// The ELF file of the image that crashed; by default the one that was built last.
+    elf: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct BenchOptions {
+    /// Passed on to the benchmarks.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.action {
+        None => run::run(&cli.run),
+        Some(Action::Run(options)) => run::run(&options),
+        Some(Action::Build) => build(),
+        Some(Action::Symbolize(options)) => symbolize(options.elf),
+        Some(Action::Bench(options)) => bench(&options.arguments),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            progress::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<ExitCode> {
+    let progress = Progress::start("building the image");
+    let built = progress.follow(|line| qemu::build::kernel(line))?;
+    progress::say(&format!("{}\n{}", built.image.display(), built.elf.display()));
+    progress::say(&progress::sizes(&built.sizes));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn symbolize(elf: Option<PathBuf>) -> Result<ExitCode> {
+    let elf = elf.map_or_else(|| qemu::build::existing().map(|built| built.elf), Ok)?;
+    let symbols = Symbols::load(&elf)?;
+    let mut annotator = Annotator::new(Some(symbols));
+    annotate::copy(&mut io::stdin().lock(), &mut io::stdout().lock(), &mut annotator)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bench(arguments: &[String]) -> Result<ExitCode> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(qemu::build::workspace_root()?).args(["bench", "--package", "tests", "--bench", "*", "--"]);
+    let status = command.args(arguments).status().context("cargo can't be run")?;
+    if !status.success() {
+        bail!("the benchmarks failed ({status})");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_the_default_command() {
+        let short = Cli::try_parse_from(["rack", "--name", "x", "--append", "log=debug"]).unwrap();
+        assert!(short.action.is_none());
+        assert_eq!(short.run.command_line(), "name=x log=debug");
+        let long = Cli::try_parse_from(["rack", "run", "--name", "x", "--cmdline", "log=debug"]).unwrap();
+        let Some(Action::Run(options)) = long.action else { unreachable!("run was asked for") };
+        assert_eq!(options.command_line(), "name=x log=debug");
+    }
+
+    #[test]
+    fn arguments_of_the_benchmarks_are_passed_on() {
+        let cli = Cli::try_parse_from(["rack", "bench", "boot", "--quick"]).unwrap();
+        let Some(Action::Bench(options)) = cli.action else { unreachable!("bench was asked for") };
+        assert_eq!(options.arguments, ["boot", "--quick"]);
+    }
+}
