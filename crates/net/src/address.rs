@@ -4,6 +4,7 @@ pub(crate) mod dhcp;
 pub(crate) mod ipv4;
 pub(crate) mod ipv6;
 pub(crate) mod link_local;
+pub(crate) mod slaac;
 
 pub use ipv4::run as run_ipv4;
 pub use ipv6::run as run_ipv6;

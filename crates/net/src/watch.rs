@@ -7,10 +7,12 @@ use core::cell::{Cell, RefCell};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use embassy_sync::waitqueue::WakerRegistration;
+use heapless::Vec;
 
 use crate::counters::Event;
 use crate::device::Shared;
 use crate::filter::Seen;
+use crate::status::IPV6_ADDRESSES;
 
 /// An IPv6 router's advertisement is kept until the owner of the addresses has looked at it: at most this many bytes.
 pub(crate) const ADVERTISEMENT_LEN_MAX: usize = 512;
@@ -29,6 +31,10 @@ pub(crate) struct Watch {
     pub(crate) tentative: Cell<Option<Ipv6Addr>>,
     /// Whether somebody else was seen using or probing it.
     pub(crate) has_ipv6_conflict: Cell<bool>,
+    /// The IPv6 addresses in use.
+    pub(crate) ipv6: RefCell<Vec<Ipv6Addr, IPV6_ADDRESSES>>,
+    /// One of them, when somebody probes it.
+    pub(crate) challenged: Cell<Option<Ipv6Addr>>,
     /// The last router advertisement that nobody has looked at yet.
     pub(crate) advertisement: Cell<Option<Advertisement>>,
     /// The task that keeps the IPv4 address.
@@ -61,6 +67,8 @@ impl Watch {
             is_dhcp_refused: Cell::new(false),
             tentative: Cell::new(None),
             has_ipv6_conflict: Cell::new(false),
+            ipv6: RefCell::new(Vec::new()),
+            challenged: Cell::new(None),
             advertisement: Cell::new(None),
             ipv4_waker: RefCell::new(WakerRegistration::new()),
             ipv6_waker: RefCell::new(WakerRegistration::new()),
@@ -100,11 +108,16 @@ impl Watch {
                     Some(ROUTER_ADVERTISEMENT) => self.keep(source, message),
                     Some(NEIGHBOR_SOLICITATION | NEIGHBOR_ADVERTISEMENT) => {
                         let target = message.get(8..).and_then(|m| m.first_chunk::<16>()).copied().map(Ipv6Addr::from);
-                        let is_rival = kind == Some(NEIGHBOR_ADVERTISEMENT) || source.is_unspecified();
-                        if is_rival && target.is_some() && target == self.tentative.get() {
+                        let is_probe = kind == Some(NEIGHBOR_SOLICITATION) && source.is_unspecified();
+                        let is_rival = kind == Some(NEIGHBOR_ADVERTISEMENT) || is_probe;
+                        let Some(target) = target.filter(|_| is_rival) else { return };
+                        if Some(target) == self.tentative.get() {
                             self.has_ipv6_conflict.set(true);
                             self.ipv6_waker.borrow_mut().wake();
                             shared.counters.count(Event::Ipv6Conflict);
+                        } else if is_probe && self.ipv6.borrow().contains(&target) {
+                            self.challenged.set(Some(target));
+                            self.ipv6_waker.borrow_mut().wake();
                         }
                     }
                     _ => {}

@@ -3,6 +3,7 @@
 
 mod dhcp;
 mod http;
+mod ipv6;
 mod lab;
 mod services;
 mod time;
