@@ -43,18 +43,22 @@ pub const KEYS: [Key; 9] = [
 /// Keys without a dot that the firmware adds for Linux, or that its standard cmdline.txt has.
 ///
 /// Source: the command lines of Pi 3 to Pi 5 boards with Raspberry Pi OS 12, as /proc/cmdline shows them.
-const FOR_LINUX: [&str; 26] = [
+const FOR_LINUX: [&str; 31] = [
     "cgroup_disable",
     "cgroup_enable",
     "cgroup_memory",
     "cma",
     "coherent_pool",
     "console",
+    "consoleblank",
     "earlycon",
     "elevator",
+    "fbcon",
     "init",
     "iommu_dma_numa_policy",
+    "isolcpus",
     "loglevel",
+    "modules-load",
     "numa",
     "numa_policy",
     "pci",
@@ -69,6 +73,7 @@ const FOR_LINUX: [&str; 26] = [
     "rootwait",
     "rw",
     "splash",
+    "swapaccount",
     "video",
 ];
 

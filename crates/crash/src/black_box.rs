@@ -284,7 +284,7 @@ mod tests {
         for kind in [Kind::Panic, Kind::Stalled, Kind::Panic] {
             black_box.write(&Report::new(kind, 0, 0));
         }
-        let counts: std::vec::Vec<_> = black_box.crash_counts().filter(|(_, count)| *count > 0).collect();
+        let counts: Vec<_> = black_box.crash_counts().filter(|(_, count)| *count > 0).collect();
         assert_eq!(counts, [(Kind::Panic, 2), (Kind::Stalled, 1)]);
     }
 
