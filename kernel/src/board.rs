@@ -60,7 +60,10 @@ pub(crate) unsafe fn claim(facts: &Facts) -> Blocks {
         // SAFETY: see above.
         // SAFETY: see above.
         usb: unsafe { block(facts.usb) },
-        rng: facts.rng.map(|addr| unsafe { block(addr) }),
+        rng: facts.rng.map(|addr| {
+            // SAFETY: see above.
+            unsafe { block(addr) }
+        }),
         interrupts,
     }
 }

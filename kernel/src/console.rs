@@ -20,7 +20,7 @@ const ENOUGH: usize = 4096;
 
 /// Takes the console over. Never returns. `report_s` is the time between telemetry lines, or 0 for none.
 pub(crate) async fn run(node: CommandNode, uart: Console<'static>, irq: Irq, report_s: u16) -> ! {
-    let Some(mut news) = logger::WRITTEN.receiver() else { return core::future::pending().await };
+    let Some(mut news) = logger::WRITTEN.receiver() else { core::future::pending().await };
     let period = (report_s != 0).then(|| Duration::from_secs(report_s.into()));
     let next_report = period.map(|period| Instant::now() + period);
     let mut this = Session {

@@ -58,7 +58,7 @@ impl BoardFacts {
         if let Some(line) = ask.get(&CommandLine) {
             facts.set_command_line(&line);
         }
-        if let Some(tree) = mem::device_tree(device_tree, facts.memory_bytes).and_then(|blob| read(blob)) {
+        if let Some(tree) = mem::device_tree(device_tree, facts.memory_bytes).and_then(read) {
             facts.complete(&tree);
         }
         if facts.model.is_empty() {

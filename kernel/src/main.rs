@@ -79,16 +79,20 @@ extern "C" fn kernel_main(device_tree: usize, entry_ticks: u64) -> ! {
 /// for the stack, would fault when time and logging are already there for the report.
 #[inline(never)]
 fn boot(device_tree: usize, entry_ticks: u64) -> ! {
-    let Some(soc) = Soc::from_midr(MIDR_EL1.get()) else { fault::unknown_board(MIDR_EL1.get()) };
+    let midr = MIDR_EL1.get();
+    let Some(soc) = Soc::from_midr(midr) else {
+        fault::refuse_board(format_args!("unknown processor, MIDR {midr:#x}"))
+    };
     fault::init(soc);
     let facts = soc.facts();
     // SAFETY: this runs once, on core 0, before anything allocates, and `facts` are this SoC's.
     let mut pool = unsafe { mem::init(facts.dma_offset) };
     // SAFETY: as above.
     let blocks = unsafe { board::claim(facts) };
-    if let Some(controller) = blocks.interrupts {
-        interrupt::init(controller);
-    }
+    let Some(controller) = blocks.interrupts else {
+        fault::refuse_board(format_args!("no driver for the interrupt controller of {soc}"))
+    };
+    interrupt::init(controller);
 
     let Some(buffer) = pool.take(mailbox::BUFFER_LEN) else { no_memory("the mailbox") };
     let mut mailbox = Mailbox::new(blocks.mailbox, buffer);
@@ -103,6 +107,8 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     start_cores(facts);
     interrupt::init_core();
     supervisor::init(Watchdog::new(blocks.pm), config.watchdog && !board.is_emulated);
+    supervisor::watch("telemetry", &sampler::PROGRESS);
+    supervisor::watch("the network", &sampler::NETWORK_PROGRESS);
     power_usb(&mut mailbox);
 
     let controller: &'static UsbController = Box::leak(Box::new(UsbController::new(blocks.usb)));

@@ -58,7 +58,7 @@ impl Env for NodeEnv {
 
 /// Answers the questions of one core, on core 0. Never returns.
 pub(crate) async fn answer(stack: &Stack, core: usize) -> ! {
-    let Some(place) = PLACES.get(core) else { return core::future::pending().await };
+    let Some(place) = PLACES.get(core) else { core::future::pending().await };
     loop {
         let question = place.question.wait().await;
         let result = ping(stack, &question).await;

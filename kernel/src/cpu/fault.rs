@@ -49,12 +49,12 @@ pub(crate) fn park() -> ! {
     }
 }
 
-/// Says on every UART that this board is not known, and stops.
-pub(crate) fn unknown_board(midr: u64) -> ! {
+/// Says on every UART what keeps the image from running on this board, and stops.
+pub(crate) fn refuse_board(why: core::fmt::Arguments<'_>) -> ! {
     // SAFETY: other cores are still in the firmware's spin table, and this one never returns.
     for mut console in unsafe { board::emergency_consoles(soc().facts()) } {
         // Fails on a UART that is stuck: then there is nobody to tell.
-        let _ = writeln!(console, "MiniPiRack runs on BCM2837 and BCM2711, not on this processor (MIDR {midr:#010x}).");
+        let _ = writeln!(console, "MiniPiRack {} does not run on this board: {why}", env!("CARGO_PKG_VERSION"));
         console.flush();
     }
     park()

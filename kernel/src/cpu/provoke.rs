@@ -2,6 +2,7 @@
 
 use core::arch::asm;
 use core::hint::black_box;
+use core::sync::atomic::AtomicU32;
 
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
@@ -35,24 +36,22 @@ provocations! {
     "data-abort": "write to an unmapped address" => || write(UNMAPPED),
     "null-pointer": "read through a null pointer" => || read(0),
     "instruction-abort": "jump to an unmapped address" => || jump(UNMAPPED),
-    // SAFETY (this and all below): none needed: meant to fault, and the node restarts.
-    "undefined": "an undefined instruction" => || unsafe { asm!("udf #0xdead") },
-    // SAFETY: see above.
-    "breakpoint": "a breakpoint instruction without a debugger" => || unsafe { asm!("brk #1") },
-    // SAFETY: see above.
-    "svc": "a call of a supervisor that is not there" => || unsafe { asm!("svc #0") },
+    "undefined": "an undefined instruction" => undefined,
+    "breakpoint": "a breakpoint instruction without a debugger" => breakpoint,
+    "svc": "a call of a supervisor that is not there" => supervisor_call,
     "unaligned": "an acquiring load from an odd address" => load_unaligned,
     "pc-alignment": "jump to an odd address" => || jump(give_up as *const () as usize + 1),
     "stack-overflow": "recursion into the guard page" => overflow,
     "write-text": "write to code" => || write(give_up as *const () as usize),
     "write-rodata": "write to a constant" => || write((&raw const CONSTANT).addr()),
-    "execute-data": "jump to data" => || jump((&raw const DATA).addr()),
+    "execute-data": "jump to data" => || jump(DATA.as_ptr().addr()),
     "external-abort": "read where no device answers" => || read(NO_DEVICE),
     "hang": "a loop without end; on core 0 the supervisor notices" => hang,
 }
 
 static CONSTANT: u64 = 1;
-static mut DATA: [u32; 4] = [0xd65f_03c0; 4];
+/// Writable, and so not executable: `ret`, were it code.
+static DATA: AtomicU32 = AtomicU32::new(0xd65f_03c0);
 
 static REQUESTS: [Signal<CriticalSectionRawMutex, fn()>; CORES] = [const { Signal::new() }; CORES];
 
@@ -66,7 +65,7 @@ pub(crate) fn request(core: usize, name: &str) {
 
 /// Waits for a request to this core, and obeys. Runs on every core.
 pub(crate) async fn listen() -> ! {
-    let Some(request) = REQUESTS.get(current_core()) else { return core::future::pending().await };
+    let Some(request) = REQUESTS.get(current_core()) else { core::future::pending().await };
     loop {
         let commit = request.wait().await;
         commit();
@@ -78,9 +77,25 @@ fn give_up() {
     panic!("asked for");
 }
 
-fn load_unaligned() {
+fn undefined() {
+    // SAFETY: none needed, here and below: meant to fault, and the node restarts.
+    unsafe { asm!("udf #0xdead") };
+}
+
+fn breakpoint() {
     // SAFETY: see above.
-    unsafe { asm!("ldar {0:w}, [{0}]", inout(reg) (&raw const DATA).addr() + 1 => _) };
+    unsafe { asm!("brk #1") };
+}
+
+fn supervisor_call() {
+    // SAFETY: see above.
+    unsafe { asm!("svc #0") };
+}
+
+fn load_unaligned() {
+    let address = (&raw const CONSTANT).addr() + 1;
+    // SAFETY: see above.
+    unsafe { asm!("ldar {0:w}, [{0}]", inout(reg) address => _) };
 }
 
 fn overflow() {
