@@ -20,7 +20,7 @@ pub const KEYS: [Key; 9] = [
         help: "where the IPv4 address comes from (default: dhcp)",
     },
     Key { name: "syslog", allowed: "an IP address, or address:port (default port: 514)", help: "where log lines go" },
-    Key { name: "ntp", allowed: "an IP address or a host name", help: "the time server (default: from DHCP)" },
+    Key { name: "ntp", allowed: "an IP address", help: "the time server (default: from DHCP)" },
     Key { name: "log", allowed: "error, warn, info, debug or trace", help: "what is logged (default: info)" },
     Key {
         name: "usbnet",

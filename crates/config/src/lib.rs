@@ -18,13 +18,10 @@ mod words;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use heapless::{String, Vec};
-pub use value::is_host_name;
 pub use warning::{Reason, Warning};
 
 /// Longest node name: a DNS label (RFC 1035, section 2.3.4).
 pub const NAME_LEN: usize = 63;
-/// Longest host name (RFC 1123, section 2.1: 255 octets on the wire, 253 characters as text).
-pub const HOST_LEN: usize = 253;
 /// Longest text that describes a workload.
 pub const WORKLOAD_LEN: usize = 120;
 /// How many workloads a node can be given: one for each core that runs them.
@@ -42,7 +39,7 @@ pub struct Config {
     /// `syslog`: where log lines go besides the console.
     pub syslog: Option<SocketAddr>,
     /// `ntp`: the time server. Without it, the one from DHCP.
-    pub ntp: Option<Host>,
+    pub ntp: Option<IpAddr>,
     /// `log`: the least important level that is logged.
     pub log: Level,
     /// `usbnet`: the protocol to prefer with USB network interfaces that speak several.
@@ -74,16 +71,6 @@ pub enum Ip {
         /// The way out of the network.
         gateway: Option<Ipv4Addr>,
     },
-}
-
-/// Another machine.
-#[expect(clippy::large_enum_variant, reason = "there is one of it, and nowhere to box it")]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Host {
-    /// By its address.
-    Address(IpAddr),
-    /// By its name, which is a valid host name.
-    Name(String<HOST_LEN>),
 }
 
 /// How important a log line is.
@@ -155,7 +142,7 @@ impl Config {
             b"name" => self.name = Some(value::name(text?)?),
             b"ip" => self.ip = value::ip(text?)?,
             b"syslog" => self.syslog = Some(value::socket(text?)?),
-            b"ntp" => self.ntp = Some(value::host(text?)?),
+            b"ntp" => self.ntp = Some(value::address(text?)?),
             b"log" => self.log = value::level(text?)?,
             b"usbnet" => self.usbnet = Some(value::usbnet(text?)?),
             b"report" => self.report_s = value::report(text?)?,

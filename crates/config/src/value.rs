@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use heapless::String;
 
-use crate::{HOST_LEN, Host, Ip, Level, NAME_LEN, Reason, UsbNet, WORKLOAD_LEN};
+use crate::{Ip, Level, NAME_LEN, Reason, UsbNet, WORKLOAD_LEN};
 
 /// Port of syslog over UDP (RFC 5426, section 3.3).
 const SYSLOG_PORT: u16 = 514;
@@ -64,13 +64,8 @@ pub(crate) fn socket(text: &str) -> Result<SocketAddr, Reason> {
     if is_no_peer(socket.ip()) { Err(Reason::Address) } else { Ok(socket) }
 }
 
-pub(crate) fn host(text: &str) -> Result<Host, Reason> {
-    match text.parse::<IpAddr>() {
-        Ok(address) if is_no_peer(address) => Err(Reason::Address),
-        Ok(address) => Ok(Host::Address(address)),
-        Err(_) if is_host_name(text) => String::try_from(text).map(Host::Name).map_err(|_| Reason::Name),
-        Err(_) => Err(Reason::Name),
-    }
+pub(crate) fn address(text: &str) -> Result<IpAddr, Reason> {
+    text.parse().ok().filter(|&address| !is_no_peer(address)).ok_or(Reason::Address)
 }
 
 fn is_no_peer(address: IpAddr) -> bool {
@@ -115,15 +110,7 @@ pub(crate) fn workload(text: &str) -> Result<String<WORKLOAD_LEN>, Reason> {
     String::try_from(text).map_err(|_| Reason::Workload)
 }
 
-/// Returns whether a text is a host name (RFC 1123, section 2.1): labels of letters, digits and inner hyphens, between
-/// dots, the last one not a number (else it would be a mistyped address).
-#[must_use]
-pub fn is_host_name(text: &str) -> bool {
-    let text = text.strip_suffix('.').unwrap_or(text);
-    let has_number_last = text.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
-    text.len() <= HOST_LEN && !has_number_last && text.split('.').all(is_label)
-}
-
+/// Returns whether a text is a label of a host name: letters, digits and inner hyphens (RFC 1123, section 2.1).
 fn is_label(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let is_hyphenated = text.starts_with('-') || text.ends_with('-');
