@@ -15,6 +15,7 @@ mod pages;
 mod sampler;
 mod shell_node;
 mod supervisor;
+mod syslog;
 mod tasks;
 mod workloads;
 
@@ -133,6 +134,9 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
             spawner.spawn(tasks::sampler_task(node, stack, mailbox, memory)?);
             spawner.spawn(tasks::usb_task(controller, irq(facts.irqs.usb), bus)?);
             spawner.spawn(tasks::nic_task(bus, exchange)?);
+            if let Some(server) = config.syslog {
+                spawner.spawn(tasks::syslog_task(stack, server)?);
+            }
             tasks::spawn_core(spawner, 0)?;
             tasks::spawn_network(spawner, node, stack)
         };
@@ -254,7 +258,7 @@ fn settings(config: &Config, board: &BoardFacts, seed: u64) -> Settings {
             Ip::Dhcp => Ipv4Settings::Dhcp,
             Ip::Static { address, prefix_len, gateway } => Ipv4Settings::Static { address, prefix_len, gateway },
         },
-        ntp: None,
+        ntp: config.ntp,
         identity: Identity {
             version: String::from(VERSION),
             board: String::from(board.model.as_str()),

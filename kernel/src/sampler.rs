@@ -90,10 +90,11 @@ async fn take(stack: &Stack, mailbox: &mut Mailbox<'static>, memory: FixedMemory
     }
     let at_us = Instant::now().as_micros();
     let (log_lines, log_lines_dropped) = logger::with_ring(|ring| (ring.written(), 0)).unwrap_or_default();
+    let time = stack.unix_time();
     Sample {
         at_us,
-        unix_us: None,
-        clock_error_us: None,
+        unix_us: time.map(|time| time.micros),
+        clock_error_us: time.map(|time| time.error_micros),
         cores: core::array::from_fn(|core| Some(core_time(core, at_us))),
         memory: memory_now(memory),
         nic: nic_counts(stack),

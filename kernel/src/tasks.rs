@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use core::cell::Cell;
+use core::net::SocketAddr;
 
 use drivers::interrupts::Irq;
 use drivers::mailbox::Mailbox;
@@ -21,7 +22,7 @@ use crate::pages::NodePages;
 use crate::sampler::{self, FixedMemory};
 use crate::shell_node::CommandNode;
 use crate::workloads::{self, NodeEnv};
-use crate::{console, mem};
+use crate::{console, mem, syslog};
 
 /// The USB controller with its registers.
 pub(crate) type UsbController = Controller<UniqueMmioPointer<'static, dwc2::Registers>>;
@@ -38,6 +39,7 @@ pub(crate) fn spawn_network(spawner: Spawner, node: &'static Node, stack: &'stat
     spawner.spawn(stack_task(stack)?);
     spawner.spawn(ipv4_task(stack)?);
     spawner.spawn(ipv6_task(stack)?);
+    spawner.spawn(time_task(stack)?);
     spawner.spawn(udp_echo_task(stack)?);
     spawner.spawn(udp_discard_task(stack)?);
     spawner.spawn(udp_chargen_task(stack)?);
@@ -121,6 +123,17 @@ async fn ipv4_task(stack: &'static Stack) {
 #[task]
 async fn ipv6_task(stack: &'static Stack) {
     address::run_ipv6(stack).await
+}
+
+#[task]
+async fn time_task(stack: &'static Stack) {
+    net::time::run(stack).await
+}
+
+/// The log's way to a server.
+#[task]
+pub(crate) async fn syslog_task(stack: &'static Stack, server: SocketAddr) {
+    syslog::run(stack, server).await
 }
 
 #[task(pool_size = TCP_CLIENTS)]

@@ -21,7 +21,6 @@ pub mod rates;
 pub mod sample;
 pub mod sinks;
 pub mod snapshot;
-pub mod syslog;
 pub mod units;
 pub mod workload_status;
 
