@@ -88,6 +88,9 @@ fn compile(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    if let Some(commit) = commit(root) {
+        command.env("MINIPIRACK_BUILD", commit);
+    }
     // Cargo tells these to the program that it runs; to the cargo below they would be settings.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
@@ -113,6 +116,19 @@ fn compile(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
         bail!("the kernel does not build:\n{said}");
     }
     executable(&artifacts).context("cargo built no executable of the kernel")
+}
+
+/// Returns the commit that is built, for the node to tell; `-dirty` when files differ from it. Sources without git have
+/// none.
+fn commit(root: &Path) -> Option<String> {
+    let output = Command::new("git")
+        .current_dir(root)
+        .args(["describe", "--always", "--dirty", "--abbrev=8", "--exclude=*"])
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    let name = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !name.is_empty()).then_some(name)
 }
 
 /// Finds the kernel in cargo's messages.

@@ -46,9 +46,8 @@ impl<L: Lookup> Annotator<L> {
         let line = std::mem::take(&mut self.line);
         let Some(lookup) = &self.lookup else { return Vec::new() };
         let text = String::from_utf8_lossy(&line);
-        let is_frame = text.trim_start().starts_with('#');
         let mut descriptions = Vec::new();
-        for address in addresses(&text) {
+        for (address, is_frame) in addresses(&text) {
             // A frame holds the address behind the call, which may be the next line or even the next function; only the
             // first one may be the very instruction.
             let place = if is_frame && self.pc.take() != Some(address) { address.wrapping_sub(1) } else { address };
@@ -83,11 +82,15 @@ pub(crate) fn copy<L: Lookup>(
     to.flush()
 }
 
-fn addresses(line: &str) -> impl Iterator<Item = u64> {
+/// Returns the addresses of a line, and whether each is a frame of a backtrace: `#1 0x…`. The report of the last life has
+/// the log's time in front of it.
+fn addresses(line: &str) -> impl Iterator<Item = (u64, bool)> {
     line.match_indices("0x").filter_map(|(at, _)| {
         let digits = line.get(at + 2..)?;
         let len = digits.bytes().take_while(u8::is_ascii_hexdigit).count();
-        (len == DIGITS).then(|| u64::from_str_radix(&digits[..len], 16).ok())?
+        let address = (len == DIGITS).then(|| u64::from_str_radix(&digits[..len], 16).ok())??;
+        let is_frame = line[..at].split_whitespace().next_back().is_some_and(|word| word.starts_with('#'));
+        Some((address, is_frame))
     })
 }
 
@@ -118,6 +121,14 @@ mod tests {
     #[test]
     fn return_addresses_are_looked_up_where_the_call_is() {
         assert_eq!(pass("  #0 0x0000000000080010\n"), "  #0 0x0000000000080010  f+0xf\n");
+    }
+
+    #[test]
+    fn a_report_that_comes_as_log_lines_is_read_the_same() {
+        assert_eq!(
+            pass("  2.186773 warn  |   #4 0x0000000000080010\n"),
+            "  2.186773 warn  |   #4 0x0000000000080010  f+0xf\n"
+        );
     }
 
     #[test]

@@ -103,7 +103,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let output = node.take_stdout().context("QEMU has no output")?;
     let pump = thread::spawn(move || pass_on(output, Annotator::new(symbols), &events));
     match inbox.recv().context("the console ended without a word")? {
-        Event::Interrupted => Ok(ExitCode::from(INTERRUPTED)),
+        Event::Interrupted => {
+            say(""); // Away from the node's prompt.
+            Ok(ExitCode::from(INTERRUPTED))
+        }
         Event::Ended(result) => {
             // The thread has sent its last message.
             let _ = pump.join();
@@ -151,6 +154,7 @@ fn outcome(status: ExitStatus, messages: &str) -> Result<ExitCode> {
     if status.success() {
         return Ok(ExitCode::SUCCESS);
     }
+    say(""); // Away from the node's prompt.
     match messages.trim() {
         "" => bail!("QEMU ended with {status}"),
         messages => bail!("QEMU ended with {status}: {messages}"),
@@ -164,13 +168,17 @@ fn things_to_try(options: &Options, node: &Node) -> Result<String> {
     } else {
         let [http, echo, discard, chargen] = TCP_PORTS.map(|port| node.tcp_port(port));
         let (http, echo) = (http?, echo?);
-        lines.extend([
+        let tries = [
+            (format!("curl http://localhost:{http}/metrics"), "telemetry; / is the status page"),
+            (format!("printf hi | nc -q1 localhost {echo}"), "echo, TCP"),
+            (format!("printf hi | nc -u -w1 localhost {}", node.udp_port(7)?), "echo, UDP"),
+            (format!("nc localhost {}", chargen?), "chargen, TCP"),
+            (format!("head -c 1M /dev/zero | nc -N localhost {}", discard?), "discard, TCP"),
+        ];
+        lines.push(
             "To try from another terminal (ping can't reach a node on QEMU's own network; these can):".to_owned(),
-            format!("  curl http://localhost:{http}/metrics"),
-            format!("  printf hi | nc -q1 localhost {echo}         echo, TCP"),
-            format!("  printf hi | nc -u -w1 localhost {}       echo, UDP", node.udp_port(7)?),
-            format!("  nc localhost {}                         chargen, TCP (discard is on {})", chargen?, discard?),
-        ]);
+        );
+        lines.extend(tries.map(|(command, what)| format!("  {command:<44} {what}")));
     }
     if let Some(port) = options.gdb {
         lines.push(format!(
