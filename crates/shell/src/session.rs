@@ -75,14 +75,7 @@ impl Shell {
     ///
     /// Passes on the error of `out`.
     pub fn start(&mut self, node: &dyn Node, out: &mut dyn Write) -> fmt::Result {
-        self.prompt.clear();
-        node.look(&mut |snapshot| {
-            let name = snapshot.node.name.as_str();
-            let cut = name.floor_char_boundary(PROMPT_LEN_MAX - 2);
-            // There is room, as just seen.
-            let _ = self.prompt.push_str(name.get(..cut).unwrap_or_default());
-        });
-        let _ = self.prompt.push_str("> ");
+        self.set_prompt(node);
         self.line.set("");
         self.history.rewind();
         self.view = None;
@@ -223,7 +216,9 @@ impl Shell {
         let line: String<{ crate::line::LINE_LEN_MAX }> = self.line.text().trim().try_into().unwrap_or_default();
         self.history.push(&line);
         self.line.set("");
-        match commands::execute(&line, node, out)? {
+        let next = commands::execute(&line, node, out)?;
+        self.set_prompt(node);
+        match next {
             Next::Prompt => self.draw(out)?,
             Next::End => return Ok(Flow::End),
             Next::View(View::Log(_)) if self.terminal == Terminal::Console => {
@@ -298,6 +293,18 @@ impl Shell {
         result?;
         out.write_str("\n")?;
         self.draw(out)
+    }
+
+    /// Takes the node's name into the prompt: it may have another one by now.
+    fn set_prompt(&mut self, node: &dyn Node) {
+        self.prompt.clear();
+        node.look(&mut |snapshot| {
+            let name = snapshot.node.name.as_str();
+            let cut = name.floor_char_boundary(PROMPT_LEN_MAX - 2);
+            // There is room, as just seen.
+            let _ = self.prompt.push_str(name.get(..cut).unwrap_or_default());
+        });
+        let _ = self.prompt.push_str("> ");
     }
 
     fn draw(&self, out: &mut dyn Write) -> fmt::Result {

@@ -92,18 +92,11 @@ impl fmt::Display for Uptime {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UtcTime(pub u64);
 
-impl UtcTime {
-    /// Writes date and time of day with `between` between them.
-    pub(crate) fn write(self, f: &mut fmt::Formatter<'_>, between: char) -> fmt::Result {
-        let s = self.0 / 1_000_000;
-        let (year, month, day) = civil_from_days(s / 86_400);
-        write!(f, "{year:04}-{month:02}-{day:02}{between}{:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60)
-    }
-}
-
 impl fmt::Display for UtcTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write(f, ' ')
+        let s = self.0 / 1_000_000;
+        let (year, month, day) = civil_from_days(s / 86_400);
+        write!(f, "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60)
     }
 }
 

@@ -35,8 +35,7 @@ fn write_net(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
         None => writeln!(out, "ipv4      none")?,
     }
     if let Some(lease) = &net.lease {
-        let left = lease.left_s(s.sample.at_us);
-        writeln!(out, "lease     {left} of {} s left, from {}", lease.duration_s, lease.server)?;
+        writeln!(out, "lease     {} s left, from {}", lease.left_s(s.sample.at_us), lease.server)?;
     }
     for (address, prefix_len) in &net.ipv6 {
         writeln!(out, "ipv6      {address}/{prefix_len}")?;

@@ -149,6 +149,14 @@ fn tab_shows_what_is_possible() {
 }
 
 #[test]
+fn the_prompt_follows_the_name_of_the_node() {
+    let mut user = User::new();
+    user.node.info.name = "web-1".try_into().unwrap();
+    user.types("\r");
+    assert_eq!(user.screen.current(), "web-1>");
+}
+
+#[test]
 fn interrupt_drops_the_line() {
     let mut user = User::new();
     user.types("reboot\x03");

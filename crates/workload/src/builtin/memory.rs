@@ -6,7 +6,7 @@
 use alloc::boxed::Box;
 use core::hint::black_box;
 
-use embassy_time::Duration;
+use embassy_time::{Duration, Instant};
 
 use crate::parameter::{Kind, Unit, Values};
 use crate::{BoxFuture, Context, Failure, Parameter, Workload};
@@ -68,34 +68,66 @@ impl Workload for Memory {
                 return Err(Failure::Memory { needed, available });
             };
             let mut halves = Halves::new(buffer);
+            let mut work = Work::new(&context);
             // The first two give both halves a known content, whatever follows.
             for pass in [Pass::Fill, Pass::Copy].iter().chain(passes.iter().cycle()) {
-                run_pass(&context, &mut halves, *pass).await;
+                halves.begin(*pass);
+                for chunk in 0..halves.chunks() {
+                    let (bytes, wrong) = halves.work(*pass, chunk);
+                    context.add_bytes(bytes);
+                    if wrong > 0 {
+                        context.add_errors(wrong);
+                    }
+                    work.breathe().await;
+                }
+                work.end_pass();
             }
             Ok(())
         })
     }
 }
 
-async fn run_pass(context: &Context<'_>, halves: &mut Halves<'_>, pass: Pass) {
-    let mut took = Duration::MIN;
-    let mut began = context.now();
-    halves.begin(pass);
-    for chunk in 0..halves.chunks() {
-        let (bytes, wrong) = halves.work(pass, chunk);
-        context.add_bytes(bytes);
-        if wrong > 0 {
-            context.add_errors(wrong);
-        }
-        let worked = context.now().checked_duration_since(began).unwrap_or(Duration::MIN);
-        if worked >= SLICE || chunk + 1 == halves.chunks() {
-            context.add_busy(worked);
-            took += worked;
-            context.pause().await;
-            began = context.now();
+/// Keeps account of the time spent at work, which is not the time that has passed.
+struct Work<'a> {
+    context: &'a Context<'a>,
+    /// When the core is to be let go.
+    slice_end: Instant,
+    /// From when on time is not yet accounted for.
+    began: Instant,
+    /// What the pass has taken before that.
+    pass: Duration,
+}
+
+impl<'a> Work<'a> {
+    fn new(context: &'a Context<'a>) -> Self {
+        let began = context.now();
+        Self { context, slice_end: began + SLICE, began, pass: Duration::MIN }
+    }
+
+    /// Lets go of the core if it is time to.
+    async fn breathe(&mut self) {
+        if self.context.now() >= self.slice_end {
+            self.settle();
+            self.context.pause().await;
+            self.began = self.context.now();
+            self.slice_end = self.began + SLICE;
         }
     }
-    context.add_operation(took);
+
+    /// Notes that a pass is done.
+    fn end_pass(&mut self) {
+        self.settle();
+        self.context.add_operation(self.pass);
+        self.pass = Duration::MIN;
+    }
+
+    fn settle(&mut self) {
+        let now = self.context.now();
+        let worked = now.checked_duration_since(self.began).unwrap_or(Duration::MIN);
+        self.context.add_busy(worked);
+        self.pass += worked;
+        self.began = now;
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
