@@ -3,26 +3,32 @@
 use alloc::string::String;
 
 use net::http::Pages;
-use telemetry::sinks::{Sink, page, prometheus};
+use telemetry::metrics::Names;
+use telemetry::sinks::{page, prometheus};
 
 use crate::node::Node;
-
-/// What is shown where.
-static SINKS: [(&str, Sink); 2] = [("/", page::SINK), ("/metrics", prometheus::SINK)];
 
 /// See the module.
 pub(crate) struct NodePages(pub(crate) &'static Node);
 
 impl Pages for NodePages {
-    fn render(&self, path: &str, out: &mut String) -> Option<&'static str> {
-        // For load balancers, and for measuring the server itself.
-        if path == "/health" {
-            out.push_str("ok\n");
-            return Some("text/plain; charset=utf-8");
-        }
-        let (_, sink) = SINKS.iter().find(|(place, _)| *place == path)?;
+    fn render(&self, path: &str, user_agent: Option<&str>, out: &mut String) -> Option<&'static str> {
         // Writing to a String does not fail.
-        let _ = self.0.with_snapshot(|now| (sink.render)(now, out));
-        Some(sink.content_type)
+        match path {
+            "/" => {
+                let _ = self.0.with_snapshot(|now| page::render(now, out));
+                Some(page::SINK.content_type)
+            }
+            "/metrics" => {
+                let _ = self.0.with_snapshot(|now| prometheus::render(now, Names::wanted_by(user_agent), out));
+                Some(prometheus::SINK.content_type)
+            }
+            // For load balancers, and for measuring the server itself.
+            "/health" => {
+                out.push_str("ok\n");
+                Some("text/plain; charset=utf-8")
+            }
+            _ => None,
+        }
     }
 }

@@ -33,8 +33,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// The pages that the server offers.
 pub trait Pages {
     /// Writes the page at `path` (without the query) into the empty `out`, and returns its content type; `None` if there is
-    /// no such page.
-    fn render(&self, path: &str, out: &mut String) -> Option<&'static str>;
+    /// no such page. `user_agent` is what the client calls itself.
+    fn render(&self, path: &str, user_agent: Option<&str>, out: &mut String) -> Option<&'static str>;
 }
 
 /// Serves one client after the other, for ever. Run as many of these as clients are to be served at once.
@@ -136,6 +136,7 @@ enum Method {
 struct Request<'i> {
     method: Method,
     path: &'i str,
+    user_agent: Option<&'i str>,
     then: Then,
     /// Bytes of `input` that it took.
     len: usize,
@@ -168,6 +169,7 @@ fn parse(input: &[u8]) -> Parsed<'_> {
     let mut then = if version == 0 { Then::Close } else { Then::KeepAlive };
     let mut has_body = false;
     let mut has_host = false;
+    let mut user_agent = None;
     for header in request.headers.iter() {
         let value = header.value.trim_ascii();
         if header.name.eq_ignore_ascii_case("connection") {
@@ -177,6 +179,9 @@ fn parse(input: &[u8]) -> Parsed<'_> {
             } else if tokens.any(|token| token.eq_ignore_ascii_case(b"keep-alive")) {
                 then = Then::KeepAlive;
             }
+        }
+        if header.name.eq_ignore_ascii_case("user-agent") {
+            user_agent = str::from_utf8(value).ok();
         }
         has_host |= header.name.eq_ignore_ascii_case("host");
         has_body |= header.name.eq_ignore_ascii_case("transfer-encoding")
@@ -198,7 +203,7 @@ fn parse(input: &[u8]) -> Parsed<'_> {
         Some(rest) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
         None => path,
     };
-    Parsed::Request(Request { method, path, then, len })
+    Parsed::Request(Request { method, path, user_agent, then, len })
 }
 
 /// Status codes (RFC 9110, section 15).
@@ -235,7 +240,7 @@ async fn answer(
     if request.method == Method::Other {
         return send_error(socket, page, Status::MethodNotAllowed, request.then).await;
     }
-    match pages.render(request.path, page) {
+    match pages.render(request.path, request.user_agent, page) {
         Some(content_type) => {
             let body = if request.method == Method::Head { "" } else { page.as_str() };
             send(socket, Status::Ok, content_type, page.len(), body, request.then).await
@@ -296,7 +301,10 @@ mod tests {
     #[test]
     fn requests_are_parsed() {
         let plain = request("GET /metrics HTTP/1.1\r\nHost: pi\r\n\r\nGET");
-        assert_eq!(plain, Request { method: Method::Get, path: "/metrics", then: Then::KeepAlive, len: 35 });
+        assert_eq!(
+            plain,
+            Request { method: Method::Get, path: "/metrics", user_agent: None, then: Then::KeepAlive, len: 35 }
+        );
         assert_eq!(request("HEAD / HTTP/1.0\r\n\r\n").method, Method::Head);
         assert_eq!(request("GET /a?b=c HTTP/1.0\r\n\r\n").path, "/a");
         assert_eq!(request("GET http://pi/a HTTP/1.0\r\n\r\n").path, "/a");

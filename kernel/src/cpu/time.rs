@@ -16,6 +16,9 @@ use super::{CORES, current_core};
 
 /// Microseconds per counter tick as a 64-bit binary fraction. Written once, before any other core runs.
 static MICROS_PER_TICK: AtomicU64 = AtomicU64::new(0);
+/// Counter ticks per microsecond with 56 bits behind the point: a division less each time a timer is set.
+static TICKS_PER_MICRO: AtomicU64 = AtomicU64::new(0);
+const TICKS_PER_MICRO_POINT: u32 = 56;
 
 struct VirtualTimer {
     queues: [Mutex<RefCell<Queue>>; CORES],
@@ -48,6 +51,8 @@ pub(crate) fn init() {
     let micros_per_tick = (1_000_000_u128 << 64) / u128::from(hz);
     // Relaxed: the other cores start later, behind a barrier.
     MICROS_PER_TICK.store(u64::try_from(micros_per_tick).unwrap_or(u64::MAX), Ordering::Relaxed);
+    let ticks_per_micro = (u128::from(hz) << TICKS_PER_MICRO_POINT) / 1_000_000;
+    TICKS_PER_MICRO.store(u64::try_from(ticks_per_micro).unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
 /// Returns the counter.
@@ -77,14 +82,13 @@ pub(crate) fn on_interrupt() {
 
 /// Wakes what is due and sets this core's timer to what comes next, or off.
 fn set_alarm(queue: &mut Queue) {
-    let hz = CNTFRQ_EL0.get();
     let next = queue.next_expiration(ticks_to_micros(ticks()));
     if next == u64::MAX {
         CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::CLEAR);
         return;
     }
-    // A microsecond later than the rounded-down tick, so that the wake-up never comes too early and repeats.
-    let at = (u128::from(next) * u128::from(hz)).div_ceil(1_000_000) + 1;
+    // Both factors and both conversions round down: two ticks more, and the wake-up never comes too early and repeats.
+    let at = (u128::from(next) * u128::from(TICKS_PER_MICRO.load(Ordering::Relaxed)) >> TICKS_PER_MICRO_POINT) + 2;
     CNTV_CVAL_EL0.set(u64::try_from(at).unwrap_or(u64::MAX));
     CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET + CNTV_CTL_EL0::IMASK::CLEAR);
     // A time that is already past raises the interrupt at once: the timer compares, it does not wait for equality.

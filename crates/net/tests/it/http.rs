@@ -12,11 +12,15 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Site;
 
 impl Pages for Site {
-    fn render(&self, path: &str, out: &mut String) -> Option<&'static str> {
+    fn render(&self, path: &str, user_agent: Option<&str>, out: &mut String) -> Option<&'static str> {
         match path {
             "/" => {
                 out.push_str("home");
                 Some("text/html")
+            }
+            "/agent" => {
+                out.push_str(user_agent.unwrap_or("nobody"));
+                Some("text/plain")
             }
             "/big" => {
                 out.extend((0..100_000).map(|i| char::from(b'a' + (i % 26) as u8)));
@@ -79,6 +83,8 @@ fn pages_are_served() {
         );
         let head = exchange(&server, &client, "HEAD / HTTP/1.0\r\n\r\n").await;
         assert_eq!(head, answer.strip_suffix("home").unwrap());
+        let agent = exchange(&server, &client, "GET /agent HTTP/1.0\r\nUser-Agent:  curl/8 \r\n\r\n").await;
+        assert!(agent.ends_with("\r\n\r\ncurl/8"), "{agent}");
         let missing = exchange(&server, &client, "GET /nothing HTTP/1.0\r\n\r\n").await;
         assert!(missing.starts_with("HTTP/1.1 404 Not Found\r\n") && missing.contains("/nothing"), "{missing}");
         let post = exchange(&server, &client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx").await;
@@ -87,7 +93,7 @@ fn pages_are_served() {
         let body = big.split_once("\r\n\r\n").unwrap().1;
         assert_eq!(body.len(), 100_000);
         assert!(body.bytes().enumerate().all(|(i, c)| c == b'a' + (i % 26) as u8));
-        assert_eq!(server.stack.counters().get(Event::HttpRequest), 5);
+        assert_eq!(server.stack.counters().get(Event::HttpRequest), 6);
         assert_eq!(server.stack.counters().get(Event::HttpMalformed), 0);
     });
 }
