@@ -25,7 +25,7 @@ use alloc::string::{String, ToString};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use aarch64_cpu::registers::{MIDR_EL1, Readable};
-use boards::soc::{CONSOLE_PINS, Facts, Soc};
+use boards::soc::{BLUETOOTH_PINS, CONSOLE_PINS, Facts, Soc};
 use config::{Config, Ip};
 use crash::BlackBox;
 use drivers::gpio::Gpio;
@@ -173,6 +173,10 @@ fn open_console(
     if gpio.function(tx) == Function::Alt5 {
         let clock_hz = mailbox.get(&ClockRate(Clock::Core)).unwrap_or(CORE_CLOCK_HZ);
         return (MiniUart::init(mini, clock_hz).ok().map(Console::Mini), irq(facts.irqs.aux));
+    }
+    // The PL011 has one receiver: a Bluetooth chip must not be on it too.
+    for pin in BLUETOOTH_PINS {
+        gpio.set_function(pin, Function::Input);
     }
     for pin in CONSOLE_PINS {
         gpio.set_function(pin, Function::Alt0);

@@ -132,11 +132,13 @@ fn finish(kind: Kind, message: core::fmt::Arguments<'_>, registers: Option<Regis
     let black_box = unsafe { mem::black_box() };
     crash::BlackBox::open(black_box).write(&report);
     mem::clean_black_box();
+    // Which UART is the console depends on the board, and a crash may come before that is known: tell both.
     // SAFETY: as above.
-    let [mut console, _] = unsafe { board::emergency_consoles(soc().facts()) };
-    // What can't be printed is in the black box.
-    let _ = print(&mut console, &report);
-    console.flush();
+    for mut console in unsafe { board::emergency_consoles(soc().facts()) } {
+        // What can't be printed is in the black box.
+        let _ = print(&mut console, &report);
+        console.flush();
+    }
     restart()
 }
 
