@@ -59,14 +59,23 @@ fn is_record(address: u64, bounds: &Bounds) -> bool {
     address.is_multiple_of(WORD) && address >= bounds.stack.start && end <= bounds.stack.end
 }
 
-/// Displays addresses as lines that the host tool puts names to.
+/// Displays addresses as lines that the host tool puts names to. A run of the same address, which is what deep recursion
+/// leaves, is one line.
 #[derive(Clone, Copy, Debug)]
 pub struct Lines<'a>(pub &'a [u64]);
 
 impl fmt::Display for Lines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, address) in self.0.iter().enumerate() {
-            writeln!(f, "  #{index} {address:#018x}")?;
+        let mut index = 0;
+        for run in self.0.chunk_by(|address, caller| address == caller) {
+            if let Some(address) = run.first() {
+                write!(f, "  #{index} {address:#018x}")?;
+            }
+            index += run.len();
+            if run.len() > 1 {
+                write!(f, " and the same up to #{}", index - 1)?;
+            }
+            writeln!(f)?;
         }
         Ok(())
     }
@@ -140,5 +149,13 @@ mod tests {
     #[test]
     fn lines_have_sixteen_digits() {
         assert_eq!(Lines(&[0x81234, u64::MAX]).to_string(), "  #0 0x0000000000081234\n  #1 0xffffffffffffffff\n");
+    }
+
+    #[test]
+    fn recursion_takes_one_line() {
+        assert_eq!(
+            Lines(&[1, 2, 2, 2, 3]).to_string(),
+            "  #0 0x0000000000000001\n  #1 0x0000000000000002 and the same up to #3\n  #4 0x0000000000000003\n"
+        );
     }
 }
