@@ -4,7 +4,7 @@
 //! again. A workload that was stopped in between leaves an answer behind; the question's number tells.
 
 use alloc::boxed::Box;
-use alloc::string::String;
+use core::net::IpAddr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
@@ -21,7 +21,7 @@ pub(crate) struct NodeEnv;
 
 struct Question {
     number: u32,
-    peer: String,
+    peer: IpAddr,
     len: usize,
     timeout: Duration,
 }
@@ -36,16 +36,11 @@ static PLACES: [Place; CORES] =
     [const { Place { question: Signal::new(), answer: Signal::new(), asked: AtomicU32::new(0) } }; CORES];
 
 impl Env for NodeEnv {
-    fn ping<'a>(
-        &'a self,
-        peer: &'a str,
-        len: usize,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Result<Duration, PingFailure>> {
+    fn ping(&self, peer: IpAddr, len: usize, timeout: Duration) -> BoxFuture<'_, Result<Duration, PingFailure>> {
         Box::pin(async move {
             let Some(place) = PLACES.get(current_core()) else { return Err(PingFailure::Busy) };
             let number = place.asked.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-            place.question.signal(Question { number, peer: String::from(peer), len, timeout });
+            place.question.signal(Question { number, peer, len, timeout });
             loop {
                 let (answered, result) = place.answer.wait().await;
                 if answered == number {
@@ -67,8 +62,7 @@ pub(crate) async fn answer(stack: &Stack, core: usize) -> ! {
 }
 
 async fn ping(stack: &Stack, question: &Question) -> Result<Duration, PingFailure> {
-    let peer = question.peer.parse().map_err(|_| PingFailure::BadPeer)?;
-    stack.ping(peer, question.len, question.timeout).await.map_err(|error| match error {
+    stack.ping(question.peer, question.len, question.timeout).await.map_err(|error| match error {
         PingError::Timeout => PingFailure::Timeout,
         PingError::NoRoute => PingFailure::NoNetwork,
         PingError::Busy => PingFailure::Busy,

@@ -75,7 +75,7 @@ impl Shell {
     ///
     /// Passes on the error of `out`.
     pub fn start(&mut self, node: &dyn Node, out: &mut dyn Write) -> fmt::Result {
-        self.set_prompt(node);
+        self.prompt = prompt_of(node);
         self.line.set("");
         self.history.rewind();
         self.view = None;
@@ -103,13 +103,13 @@ impl Shell {
         self.view.as_ref().map(|shown| shown.due_us)
     }
 
-    /// Draws the view again if it is due.
+    /// Draws the view again if it is due, or the prompt if the node's name has changed. Call it now and then.
     ///
     /// # Errors
     ///
     /// Passes on the error of `out`.
     pub fn tick(&mut self, node: &dyn Node, out: &mut dyn Write) -> fmt::Result {
-        let Some(shown) = &mut self.view else { return Ok(()) };
+        let Some(shown) = &mut self.view else { return self.refresh_prompt(node, out) };
         let now_us = node.now_us();
         if now_us < shown.due_us {
             return Ok(());
@@ -217,7 +217,7 @@ impl Shell {
         self.history.push(&line);
         self.line.set("");
         let next = commands::execute(&line, node, out)?;
-        self.set_prompt(node);
+        self.prompt = prompt_of(node);
         match next {
             Next::Prompt => self.draw(out)?,
             Next::End => return Ok(Flow::End),
@@ -295,19 +295,28 @@ impl Shell {
         self.draw(out)
     }
 
-    /// Takes the node's name into the prompt: it may have another one by now.
-    fn set_prompt(&mut self, node: &dyn Node) {
-        self.prompt.clear();
-        node.look(&mut |snapshot| {
-            let name = snapshot.node.name.as_str();
-            let cut = name.floor_char_boundary(PROMPT_LEN_MAX - 2);
-            // There is room, as just seen.
-            let _ = self.prompt.push_str(name.get(..cut).unwrap_or_default());
-        });
-        let _ = self.prompt.push_str("> ");
+    fn refresh_prompt(&mut self, node: &dyn Node, out: &mut dyn Write) -> fmt::Result {
+        if self.prompt.is_empty() || self.prompt == prompt_of(node) {
+            return Ok(());
+        }
+        self.prompt = prompt_of(node);
+        self.draw(out)
     }
 
     fn draw(&self, out: &mut dyn Write) -> fmt::Result {
         self.line.draw(&self.prompt, out)
     }
+}
+
+/// Returns the prompt: the node's name, which comes late and may change.
+fn prompt_of(node: &dyn Node) -> String<PROMPT_LEN_MAX> {
+    let mut prompt = String::new();
+    node.look(&mut |snapshot| {
+        let name = snapshot.node.name.as_str();
+        let cut = name.floor_char_boundary(PROMPT_LEN_MAX - 2);
+        // There is room, as just seen.
+        let _ = prompt.push_str(name.get(..cut).unwrap_or_default());
+    });
+    let _ = prompt.push_str("> ");
+    prompt
 }

@@ -6,7 +6,7 @@ use embassy_time::{Duration, Instant, Timer};
 use telemetry::Histogram;
 use telemetry::sample::WorkloadCounts;
 
-use crate::env::{Env, PingFailure};
+use crate::env::Env;
 
 /// The longest that a workload sleeps without a sign of progress.
 const SLEEP_STEP: Duration = Duration::from_millis(500);
@@ -91,9 +91,6 @@ pub enum Failure {
         /// Bytes there.
         available: u64,
     },
-    /// The peer makes no sense.
-    #[error("peer: {0}")]
-    Peer(PingFailure),
 }
 
 /// Figures that one core writes and others read. Each is a count of its own, so the order of the writes does not matter.

@@ -1,17 +1,17 @@
 //! What a workload needs from the node that it runs on.
 
+use core::net::IpAddr;
+
 use embassy_time::{Duration, Instant};
 
 use crate::BoxFuture;
 
 /// The node, as workloads see it. Its methods are called from any core.
 pub trait Env: Sync {
-    /// Sends one ICMP echo request with `len` bytes of payload to `peer` (an address or a name that the node can resolve)
-    /// and returns the time until its answer came. `timeout` is a deadline for all of it.
+    /// Sends one ICMP echo request with `len` bytes of payload to `peer` and returns the time until its answer came.
     ///
     /// The future may be dropped before it is done.
-    fn ping<'a>(&'a self, peer: &'a str, len: usize, timeout: Duration)
-    -> BoxFuture<'a, Result<Duration, PingFailure>>;
+    fn ping(&self, peer: IpAddr, len: usize, timeout: Duration) -> BoxFuture<'_, Result<Duration, PingFailure>>;
 
     /// Returns the time. Tests have a clock of their own that moves when it is read.
     fn now(&self) -> Instant {
@@ -34,10 +34,4 @@ pub enum PingFailure {
     /// The node has too many requests open.
     #[error("too many requests are open")]
     Busy,
-    /// The name of the peer could not be resolved.
-    #[error("no such name")]
-    UnknownName,
-    /// What was given is neither an address nor a name.
-    #[error("neither an address nor a name")]
-    BadPeer,
 }

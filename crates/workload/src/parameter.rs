@@ -1,13 +1,14 @@
 //! What can be set of a workload: typed, with a range, and read from text.
 
 use core::fmt;
+use core::net::IpAddr;
 
-use heapless::{String, Vec};
+use heapless::Vec;
+
+use crate::core_set::CoreSet;
 
 /// Most parameters of a workload.
 pub const PARAMETERS_MAX: usize = 8;
-/// Longest text value.
-pub const TEXT_LEN_MAX: usize = 48;
 
 /// A parameter.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,11 +42,10 @@ pub enum Kind {
         /// If not given: an index.
         default: u64,
     },
-    /// Text that must be given.
-    Text {
-        /// What the text is, with an example.
-        what: &'static str,
-    },
+    /// An IP address, which must be given.
+    Address,
+    /// Some of the cores that run workloads; without them, one that is free.
+    Cores,
 }
 
 /// What a number counts, and how it is written.
@@ -101,10 +101,8 @@ impl Kind {
                 unit.parse(text).filter(|number| (min..=max).contains(&number)).map(Value::Number)
             }
             Self::Choice { of, .. } => of.iter().position(|word| *word == text).map(|i| Value::Number(i as u64)),
-            Self::Text { .. } => {
-                let is_good = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
-                String::try_from(text).ok().filter(|_| is_good).map(Value::Text)
-            }
+            Self::Address => text.parse().ok().map(Value::Address),
+            Self::Cores => CoreSet::parse(text).map(Value::Cores),
         }
     }
 
@@ -119,31 +117,40 @@ impl Kind {
                 }
                 Ok(())
             }
-            Self::Text { what } => f.write_str(what),
+            Self::Address => f.write_str("an IPv4 or IPv6 address, such as 10.0.2.2 or fe80::1"),
+            Self::Cores => f.write_str("cores 1 to 3, such as 1, 1-3, 1+3 or all (core 0 runs drivers and network)"),
         })
     }
 
-    /// Shows the default; `None` if the parameter must be given.
+    /// Returns whether there is no default.
+    #[must_use]
+    pub fn is_required(&self) -> bool {
+        matches!(self, Self::Address)
+    }
+
+    /// Shows the default; `None` if the parameter has none.
     #[must_use]
     pub fn default(&self) -> Option<impl fmt::Display> {
-        if matches!(self, Self::Text { .. }) {
+        if matches!(self, Self::Address | Self::Cores) {
             return None;
         }
         Some(fmt::from_fn(move |f| match self {
             Self::Integer { default, unit, .. } => write!(f, "{}", unit.show(*default)),
             Self::Choice { of, default } => f.write_str(of.get(*default as usize).unwrap_or(&"")),
-            Self::Text { .. } => Ok(()),
+            Self::Address | Self::Cores => Ok(()),
         }))
     }
 }
 
 /// A value that was found good.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     /// A number in the parameter's unit, or the index of a choice.
     Number(u64),
-    /// Text.
-    Text(String<TEXT_LEN_MAX>),
+    /// An address.
+    Address(IpAddr),
+    /// Cores.
+    Cores(CoreSet),
 }
 
 /// The values that were given.
@@ -163,16 +170,16 @@ impl Values {
         match (self.get(parameter), &parameter.kind) {
             (Some(Value::Number(number)), _) => *number,
             (_, Kind::Integer { default, .. } | Kind::Choice { default, .. }) => *default,
-            (_, Kind::Text { .. }) => 0,
+            (_, Kind::Address | Kind::Cores) => 0,
         }
     }
 
-    /// Returns the text given for `parameter`; a [`Spec`](crate::Spec) is only made when there is one.
+    /// Returns the address given for `parameter`; a [`Spec`](crate::Spec) is only made when there is one.
     #[must_use]
-    pub fn text(&self, parameter: &Parameter) -> &str {
+    pub fn address(&self, parameter: &Parameter) -> Option<IpAddr> {
         match self.get(parameter) {
-            Some(Value::Text(text)) => text,
-            _ => "",
+            Some(Value::Address(address)) => Some(*address),
+            _ => None,
         }
     }
 
@@ -255,11 +262,12 @@ mod tests {
     }
 
     #[test]
-    fn text_is_printable() {
-        let kind = Kind::Text { what: "" };
-        for bad in ["", "a b", "a\x1b", "é", &"x".repeat(TEXT_LEN_MAX + 1)] {
-            assert_eq!(kind.parse(bad), None, "{bad}");
+    fn addresses_are_checked() {
+        for bad in ["", "10.0.2", "10.0.2.256", "pi-123456.local", "fe80::1%1", "10.0.2.2/24", " 10.0.2.2"] {
+            assert_eq!(Kind::Address.parse(bad), None, "{bad}");
         }
-        assert!(kind.parse("fe80::1").is_some());
+        for good in ["10.0.2.2", "fe80::1"] {
+            assert_eq!(Kind::Address.parse(good), Some(Value::Address(good.parse().unwrap())));
+        }
     }
 }

@@ -22,7 +22,7 @@ pub static FOR: Parameter = Parameter {
 pub static CORES: Parameter = Parameter {
     name: "cores",
     help: "where to run, such as 1, 1-3, 1+3 or all; without it, on one free core",
-    kind: Kind::Text { what: "cores 1 to 3, such as 1, 1-3, 1+3 or all (core 0 runs drivers and network)" },
+    kind: Kind::Cores,
 };
 
 /// A workload with its parameters.
@@ -61,7 +61,7 @@ impl Spec {
         for part in parameters.split(',').filter(|part| !part.is_empty()) {
             spec.set(part)?;
         }
-        let missing = |p: &&&Parameter| matches!(p.kind, Kind::Text { .. }) && !spec.values.is_given(p);
+        let missing = |p: &&&Parameter| p.kind.is_required() && !spec.values.is_given(p);
         match workload.parameters().iter().find(missing) {
             Some(parameter) => Err(SpecError::Missing { workload: workload.name(), parameter }),
             None => Ok(spec),
@@ -74,7 +74,7 @@ impl Spec {
         let bad = |parameter| SpecError::BadValue { parameter, value: Excerpt::new(value) };
         let twice = |parameter: &Parameter| SpecError::Twice { parameter: parameter.name };
         if name == CORES.name {
-            let cores = CoreSet::parse(value).ok_or(bad(&CORES))?;
+            let Some(Value::Cores(cores)) = CORES.kind.parse(value) else { return Err(bad(&CORES)) };
             return self.cores.replace(cores).map_or(Ok(()), |_| Err(twice(&CORES)));
         }
         if name == FOR.name {
@@ -134,7 +134,7 @@ pub enum SpecError {
         parameter: &'static str,
     },
     /// A parameter that has no default is not given.
-    #[error("{workload} needs {}={}", parameter.name, parameter.kind.allowed())]
+    #[error("{workload} needs {}=ADDRESS: {}", parameter.name, parameter.kind.allowed())]
     Missing {
         /// The workload's name.
         workload: &'static str,
@@ -210,7 +210,7 @@ mod tests {
     fn an_address_may_contain_colons() {
         let spec = Spec::parse("ping:peer=fe80::1,count=3").unwrap();
         let peer = spec.workload.parameters().iter().find(|p| p.name == "peer").unwrap();
-        assert_eq!(spec.values.text(peer), "fe80::1");
+        assert_eq!(spec.values.address(peer), Some("fe80::1".parse().unwrap()));
     }
 
     #[test]
@@ -228,7 +228,10 @@ mod tests {
             "cores=0 is not allowed; allowed: cores 1 to 3, such as 1, 1-3, 1+3 or all (core 0 runs drivers and network)"
         );
         assert_eq!(error("memory:mode=swap"), "mode=swap is not allowed; allowed: all, fill, copy, read");
-        assert_eq!(error("ping:count=1"), "ping needs peer=an address or a name, such as 10.0.2.2 or pi-123456.local");
+        assert_eq!(
+            error("ping:count=1"),
+            "ping needs peer=ADDRESS: an IPv4 or IPv6 address, such as 10.0.2.2 or fe80::1"
+        );
         assert_eq!(
             error(&format!("cpu:{}", ",".repeat(100))),
             "104 bytes are too many for a workload and its parameters; at most 96"

@@ -1,6 +1,7 @@
 //! Workloads on a core, in virtual time: started, measured, stopped, and watched by another core.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+use std::net::IpAddr;
 use std::sync::Mutex;
 
 use embassy_futures::select::{Either, select};
@@ -12,12 +13,12 @@ use workload::{BoxFuture, CoreSet, Env, Manager, PingFailure, StartError, run_co
 /// What one reading of the clock takes: so work takes time in virtual time too.
 const READ: Duration = Duration::from_micros(100);
 
-type Answer = Box<dyn FnMut(&str, usize) -> (Duration, Result<Duration, PingFailure>) + Send>;
+type Answer = Box<dyn FnMut(IpAddr, usize) -> (Duration, Result<Duration, PingFailure>) + Send>;
 
 struct Node(Mutex<Answer>);
 
 impl Node {
-    fn new(answer: impl FnMut(&str, usize) -> (Duration, Result<Duration, PingFailure>) + Send + 'static) -> Self {
+    fn new(answer: impl FnMut(IpAddr, usize) -> (Duration, Result<Duration, PingFailure>) + Send + 'static) -> Self {
         Self(Mutex::new(Box::new(answer)))
     }
 
@@ -27,7 +28,7 @@ impl Node {
 }
 
 impl Env for Node {
-    fn ping<'a>(&'a self, peer: &'a str, len: usize, _: Duration) -> BoxFuture<'a, Result<Duration, PingFailure>> {
+    fn ping(&self, peer: IpAddr, len: usize, _: Duration) -> BoxFuture<'_, Result<Duration, PingFailure>> {
         let (after, result) = self.0.lock().unwrap()(peer, len);
         Box::pin(async move {
             Timer::after(after).await;
@@ -94,7 +95,7 @@ fn a_core_that_wakes_late_keeps_its_load() {
 
 #[test]
 fn a_busy_core_stops_within_20_ms() {
-    for spec in ["cpu", "cpu:slice=20ms", "memory", "memory:mode=copy", "idle", "ping:peer=a,interval=1h"] {
+    for spec in ["cpu", "cpu:slice=20ms", "memory", "memory:mode=copy", "idle", "ping:peer=10.0.2.2,interval=1h"] {
         let node = Node::new(|_, _| (Duration::from_secs(1), Ok(Duration::from_secs(1))));
         let manager = Manager::new();
         with_core(&node, &manager, async {
@@ -153,7 +154,7 @@ fn too_little_memory_is_reported() {
 fn a_ping_counts_answers_losses_and_times() {
     let mut sent = 0;
     let node = Node::new(move |peer, len| {
-        assert_eq!((peer, len), ("10.0.2.2", 100));
+        assert_eq!((peer, len), (IpAddr::from([10, 0, 2, 2]), 100));
         sent += 1;
         match sent % 4 {
             0 => (Duration::from_secs(1), Err(PingFailure::Timeout)),
@@ -180,21 +181,9 @@ fn a_ping_sends_by_the_clock_and_not_by_the_answers() {
     let node = Node::new(|_, _| (Duration::from_millis(7), Ok(Duration::from_millis(7))));
     let manager = Manager::new();
     with_core(&node, &manager, async {
-        manager.start("ping:peer=a,interval=10ms", None).unwrap();
+        manager.start("ping:peer=10.0.2.2,interval=10ms", None).unwrap();
         Timer::after_secs(10).await;
         assert!((990..=1_001).contains(&manager.counts()[1].operations), "{:?}", manager.counts()[1]);
-    });
-}
-
-#[test]
-fn a_peer_that_makes_no_sense_ends_the_ping() {
-    let node = Node::new(|_, _| (Duration::MIN, Err(PingFailure::BadPeer)));
-    let manager = Manager::new();
-    with_core(&node, &manager, async {
-        manager.start("ping:peer=a..b", None).unwrap();
-        Timer::after_millis(1).await;
-        assert_eq!(status(&manager).state, WorkloadState::Failed);
-        assert_eq!(status(&manager).reason, "peer: neither an address nor a name");
     });
 }
 
@@ -232,7 +221,7 @@ fn a_workload_without_progress_is_shown_as_stalled() {
     let node = Node::new(|_, _| (Duration::from_secs(60), Ok(Duration::from_secs(60))));
     let manager = Manager::new();
     with_core(&node, &manager, async {
-        manager.start("ping:peer=a", None).unwrap();
+        manager.start("ping:peer=10.0.2.2", None).unwrap();
         Timer::after_secs(1).await;
         assert_eq!(status(&manager).state, WorkloadState::Running);
         Timer::after_secs(8).await;
@@ -240,7 +229,7 @@ fn a_workload_without_progress_is_shown_as_stalled() {
         Timer::after_secs(53).await;
         assert_eq!(status(&manager).state, WorkloadState::Running);
         // A ping that only waits for its time is not stalled.
-        manager.start("ping:peer=a,interval=1h,cores=1", None).unwrap();
+        manager.start("ping:peer=10.0.2.2,interval=1h,cores=1", None).unwrap();
         Timer::after_secs(61).await;
         for _ in 0..100 {
             assert_eq!(status(&manager).state, WorkloadState::Running);
@@ -287,8 +276,8 @@ fn the_newest_order_counts_whatever_came_before() {
         "cpu:load=30%",
         "memory:size=64k",
         "idle",
-        "ping:peer=a,interval=1ms",
-        "ping:peer=a,count=1",
+        "ping:peer=10.0.2.2,interval=1ms",
+        "ping:peer=10.0.2.2,count=1",
         "memory:size=1G",
     ];
     // Xorshift (Marsaglia 2003): seeded, so that a failure can be repeated.
@@ -328,7 +317,7 @@ fn the_newest_order_counts_whatever_came_before() {
             for (status, _) in manager.statuses() {
                 let want = match last[usize::from(status.core)] {
                     None => WorkloadState::Free,
-                    Some("ping:peer=a,count=1") => WorkloadState::Finished,
+                    Some("ping:peer=10.0.2.2,count=1") => WorkloadState::Finished,
                     Some("memory:size=1G") => WorkloadState::Failed,
                     Some(_) => WorkloadState::Running,
                 };

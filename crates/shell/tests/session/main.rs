@@ -154,6 +154,10 @@ fn the_prompt_follows_the_name_of_the_node() {
     user.node.info.name = "web-1".try_into().unwrap();
     user.types("\r");
     assert_eq!(user.screen.current(), "web-1>");
+    user.types("sta");
+    user.node.info.name = "web-22".try_into().unwrap();
+    user.shell.tick(&user.node, &mut user.screen).unwrap();
+    assert_eq!(user.screen.current(), "web-22> sta");
 }
 
 #[test]
