@@ -42,7 +42,8 @@ pub const KEYS: [Key; 9] = [
 
 /// Keys without a dot that the firmware adds for Linux, or that its standard cmdline.txt has.
 ///
-/// Source: the command lines of Pi 3 to Pi 5 boards with Raspberry Pi OS 12, as /proc/cmdline shows them.
+/// Sources: Raspberry Pi documentation, "Kernel command line (cmdline.txt)"; command lines quoted in reports at
+/// github.com/raspberrypi/linux.
 const FOR_LINUX: [&str; 31] = [
     "cgroup_disable",
     "cgroup_enable",

@@ -48,7 +48,7 @@ fn every_key_of_the_table_is_known_to_the_parser() {
 
 #[test]
 fn what_the_firmware_adds_is_skipped() {
-    // A Pi 3B+ with Raspberry Pi OS 12.
+    // As on a Pi 3B+ with Raspberry Pi OS.
     let line = b"coherent_pool=1M 8250.nr_uarts=1 snd_bcm2835.enable_headphones=0 snd_bcm2835.enable_hdmi=1 \
         bcm2708_fb.fbwidth=656 bcm2708_fb.fbheight=416 bcm2708_fb.fbswap=1 vc_mem.mem_base=0x3ec00000 \
         vc_mem.mem_size=0x40000000 dwc_otg.lpm_enable=0 console=ttyS0,115200 console=tty1 \

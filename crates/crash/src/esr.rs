@@ -115,7 +115,7 @@ impl fmt::Display for Fault {
 mod tests {
     use super::*;
 
-    /// Values as an emulated Cortex-A53 reports them.
+    /// Encoded by the tables of the manual; the data aborts with a translation fault were seen in QEMU too.
     #[test]
     fn common_exceptions_read_as_sentences() {
         for (esr, text, has_address) in [

@@ -8,9 +8,10 @@ use safe_mmio::{UniqueMmioPointer, field, field_shared};
 
 use crate::wait::{Timeout, until};
 
-/// How long the first word may take: the generator makes some 1 Mbit/s and discards 0x40000 numbers before.
+/// How long the first word may take, with the numbers that are discarded before it. No document says; Linux waits for
+/// ever. A node should rather boot without.
 const WARMUP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long any other word may take: a thousand times as long as it does.
+/// How long any other word may take. Not documented either.
 const WORD_TIMEOUT: Duration = Duration::from_millis(50);
 const WORD: usize = 4;
 
