@@ -1,6 +1,7 @@
 //! For tests only: fakes of what a node has and a host has not.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should panic")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
 pub mod dma;
 pub mod mmio;
 pub mod time;
+pub mod usb;

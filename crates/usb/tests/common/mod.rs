@@ -1,0 +1,49 @@
+//! A bus with the model of the controller under it, and everything that must run beside a test.
+
+use embassy_futures::join::join;
+use embassy_futures::select::{Either, select};
+use testkit::dma::FakeDma;
+use testkit::time;
+use testkit::usb::{Kind, Machine, Model};
+use usb::bus::{Bus, Claims};
+use usb::descriptor::{Configuration, DeviceDescriptor};
+use usb::dwc2::Controller;
+
+pub(crate) const BOTH: [Kind; 2] = [Kind::Emulator, Kind::Silicon];
+
+/// Claims whatever comes from the vendor of the fake NICs.
+struct Claim;
+
+impl Claims for Claim {
+    fn rate(&self, device: &DeviceDescriptor, _configuration: &Configuration) -> u8 {
+        u8::from(device.vendor == 0x0525)
+    }
+}
+
+/// Everything that a test of the bus needs.
+pub(crate) struct Setup<'a> {
+    pub(crate) model: &'a Model,
+    pub(crate) controller: &'a Controller<Model>,
+    pub(crate) bus: &'a Bus<'a>,
+    pub(crate) pool: hal::dma::DmaPool,
+}
+
+/// Runs a test beside the bus, the controller's interrupts and time.
+pub(crate) fn on_bus<T>(kind: Kind, plug: impl FnOnce(&Model), test: impl AsyncFnOnce(Setup<'_>) -> T) -> T {
+    let (dma, mut pool) = FakeDma::new(256 * 1024);
+    let model = Model::new(kind, dma);
+    plug(&model);
+    let controller = Controller::new(model.clone());
+    let bus = Bus::new(&controller, &Claim, &mut pool).unwrap();
+    time::run(async {
+        let machine = join(Machine::run(&model, &controller), async {
+            controller.init().await.unwrap();
+            bus.run().await
+        });
+        let setup = Setup { model: &model, controller: &controller, bus: &bus, pool };
+        match select(machine, test(setup)).await {
+            Either::First(_) => unreachable!("the bus runs for ever"),
+            Either::Second(result) => result,
+        }
+    })
+}

@@ -1,0 +1,401 @@
+//! Transfers on the channels of the controller, over the model of its registers: each error, deadlines, and what a frame
+//! costs.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
+
+mod common;
+
+use common::{BOTH, Setup, on_bus};
+use embassy_futures::join::join_array;
+use embassy_time::{Duration, Instant, Timer, with_timeout};
+use testkit::dma::FakeDma;
+use testkit::time;
+use testkit::usb::ecm::Ecm;
+use testkit::usb::hub::Hub;
+use testkit::usb::{Fault, Kind, Model, Node};
+use usb::device::{Device, Pipe};
+use usb::dwc2::registers::{Register, RegisterAccess};
+use usb::dwc2::{Controller, InitError};
+use usb::host::{Direction, Kind as EndpointKind, Speed, TransferError};
+use usb::setup::Setup as ControlRequest;
+
+fn plug(model: &Model) {
+    model.plug(Node::new(Speed::High, Box::new(Ecm::new(512))));
+}
+
+/// The bulk pipes of the fake: IN and OUT.
+fn pipes<'b>(device: &Device<'b>) -> (Pipe<'b>, Pipe<'b>) {
+    let data = device.configuration().interface(1, 1).unwrap();
+    let pipe = |direction| device.pipe(data.endpoint(EndpointKind::Bulk, direction).unwrap());
+    (pipe(Direction::In), pipe(Direction::Out))
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 7 + i / 256) as u8).collect()
+}
+
+#[test]
+fn data_of_every_length_arrives_as_it_was_sent() {
+    for kind in BOTH {
+        on_bus(kind, plug, async |Setup { model, bus, mut pool, .. }| {
+            let device = bus.next_device().await;
+            let (receive, send) = pipes(&device);
+            let (mut to, mut from) = (Some(pool.take(2048).unwrap()), Some(pool.take(2048).unwrap()));
+            for len in [1, 63, 64, 65, 511, 512, 513, 1023, 1024, 1025, 1514, 1536, 2047] {
+                let data = pattern(len);
+                let mut buffer = to.take().unwrap();
+                buffer.bytes_mut()[..len].copy_from_slice(&data);
+                let done = send.start(buffer, len, None).await;
+                assert_eq!(done.result, Ok(len), "{kind:?} {len}");
+                to = done.buffer;
+                if len % 512 == 0 {
+                    let done = send.start(to.take().unwrap(), 0, None).await;
+                    assert_eq!(done.result, Ok(0));
+                    to = done.buffer;
+                }
+                assert_eq!(model.with(&[], |ecm: &mut Ecm| ecm.from_node.pop()), Some(data.clone()), "{kind:?} {len}");
+
+                model.with(&[], |ecm: &mut Ecm| ecm.to_node.push_back(data.clone()));
+                let done = receive.start(from.take().unwrap(), 2048, None).await;
+                assert_eq!(done.result, Ok(len), "{kind:?} {len}");
+                let buffer = done.buffer.unwrap();
+                assert_eq!(&buffer.bytes()[..len], data, "{kind:?} {len}");
+                from = Some(buffer);
+                if len % 512 == 0 && kind == Kind::Emulator {
+                    // The empty packet comes by itself there: the model ends a transfer with each of the device's.
+                    let done = receive.start(from.take().unwrap(), 2048, None).await;
+                    assert_eq!(done.result, Ok(0));
+                    from = done.buffer;
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_receive_waits_until_there_is_something() {
+    for kind in BOTH {
+        on_bus(kind, plug, async |Setup { model, bus, mut pool, .. }| {
+            let device = bus.next_device().await;
+            let (receive, _) = pipes(&device);
+            let mut waiting = std::pin::pin!(receive.start(pool.take(2048).unwrap(), 2048, None));
+            assert!(with_timeout(Duration::from_secs(3), waiting.as_mut()).await.is_err());
+            model.with(&[], |ecm: &mut Ecm| ecm.to_node.push_back(pattern(100)));
+            let done = with_timeout(Duration::from_millis(40), waiting).await.unwrap();
+            assert_eq!(done.result, Ok(100));
+        });
+    }
+}
+
+#[test]
+fn a_conversation_is_answered_within_a_millisecond_on_the_emulator() {
+    on_bus(Kind::Emulator, plug, async |Setup { model, bus, mut pool, .. }| {
+        let device = bus.next_device().await;
+        let (receive, _) = pipes(&device);
+        let mut buffer = Some(pool.take(2048).unwrap());
+        model.with(&[], |ecm: &mut Ecm| ecm.to_node.push_back(pattern(60)));
+        for pause_ms in [0, 3, 30, 1000, 2000] {
+            let transfer = receive.start(buffer.take().unwrap(), 2048, None);
+            let done = transfer.await;
+            buffer = done.buffer;
+            let transfer = receive.start(buffer.take().unwrap(), 2048, None);
+            let sent_at = Instant::now() + Duration::from_millis(pause_ms);
+            let push = async {
+                Timer::at(sent_at).await;
+                model.with(&[], |ecm: &mut Ecm| ecm.to_node.push_back(pattern(60)));
+            };
+            let (done, ()) = embassy_futures::join::join(transfer, push).await;
+            assert!(sent_at.elapsed() < Duration::from_millis(1), "{pause_ms} ms: {}", sent_at.elapsed());
+            buffer = done.buffer;
+            model.with(&[], |ecm: &mut Ecm| ecm.to_node.push_back(pattern(60)));
+        }
+    });
+}
+
+#[test]
+fn nothing_is_left_running_in_the_emulator_while_the_node_waits() {
+    on_bus(Kind::Emulator, plug, async |Setup { model, bus, mut pool, .. }| {
+        let device = bus.next_device().await;
+        let (receive, _) = pipes(&device);
+        let waiting = receive.start(pool.take(2048).unwrap(), 2048, None);
+        let watch = async {
+            for _ in 0..1000 {
+                Timer::after_micros(333).await;
+                assert_eq!(model.enabled_channels(), 0);
+            }
+        };
+        assert!(with_timeout(Duration::from_secs(1), embassy_futures::join::join(waiting, watch)).await.is_err());
+    });
+}
+
+/// Each access is a way out of the emulator, a microsecond or more: this is what throughput is made of.
+#[test]
+fn a_frame_costs_five_register_accesses_to_send_and_six_to_receive_on_the_emulator() {
+    on_bus(Kind::Emulator, plug, async |Setup { model, bus, mut pool, .. }| {
+        let device = bus.next_device().await;
+        let (receive, send) = pipes(&device);
+        let before = model.accesses();
+        let done = send.start(pool.take(2048).unwrap(), 1514, None).await;
+        assert_eq!((done.result, model.accesses() - before), (Ok(1514), 5));
+        model.with(&[], |ecm: &mut Ecm| ecm.to_node.push_back(pattern(1514)));
+        let before = model.accesses();
+        let done = receive.start(pool.take(2048).unwrap(), 2048, None).await;
+        assert_eq!((done.result, model.accesses() - before), (Ok(1514), 6));
+    });
+}
+
+#[test]
+fn errors_are_told_apart() {
+    on_bus(Kind::Silicon, plug, async |Setup { model, bus, controller, mut pool }| {
+        let device = bus.next_device().await;
+        let (receive, send) = pipes(&device);
+        let mut buffer = Some(pool.take(2048).unwrap());
+        for (fault, error) in [
+            (Fault::Stall, TransferError::Stall),
+            (Fault::Babble, TransferError::Babble),
+            (Fault::Dma, TransferError::Dma { hcint: 6 }),
+        ] {
+            model.fail(device.address(), 0x82, &[fault]);
+            let done = receive.start(buffer.take().unwrap(), 2048, None).await;
+            assert_eq!(done.result, Err(error));
+            buffer = done.buffer;
+        }
+        // Two strikes are forgiven, three are not.
+        for (strikes, is_ok) in [(2, true), (3, false)] {
+            for fault in [Fault::NoAnswer, Fault::Toggle] {
+                model.fail(device.address(), 2, &vec![fault; strikes]);
+                let done = send.start(buffer.take().unwrap(), 1500, None).await;
+                assert_eq!(done.result.is_ok(), is_ok, "{strikes} {fault:?}: {:?}", done.result);
+                if !is_ok {
+                    assert!(matches!(done.result, Err(TransferError::Transaction { .. })));
+                }
+                buffer = done.buffer;
+            }
+        }
+        assert_eq!(model.faults_left(), 0);
+        assert_eq!(controller.counters().transaction_errors, 10);
+    });
+}
+
+#[test]
+fn flow_control_loses_and_repeats_nothing() {
+    on_bus(Kind::Silicon, plug, async |Setup { model, bus, mut pool, .. }| {
+        let device = bus.next_device().await;
+        let (_, send) = pipes(&device);
+        let faults = [Fault::Nyet, Fault::Nak, Fault::Nyet, Fault::NoAnswer, Fault::Nyet];
+        model.fail(device.address(), 2, &faults);
+        let mut buffer = pool.take(2048).unwrap();
+        buffer.bytes_mut()[..2000].copy_from_slice(&pattern(2000));
+        let done = send.start(buffer, 2000, None).await;
+        assert_eq!((done.result, model.faults_left()), (Ok(2000), 0));
+        assert_eq!(model.with(&[], |ecm: &mut Ecm| ecm.from_node.clone()), [pattern(2000)]);
+    });
+}
+
+#[test]
+fn a_stalled_endpoint_works_again_after_its_halt_is_cleared() {
+    for kind in BOTH {
+        on_bus(kind, plug, async |Setup { model, bus, mut pool, .. }| {
+            let device = bus.next_device().await;
+            let (receive, _) = pipes(&device);
+            // An odd number of packets first, so that the toggle is not where it starts.
+            model.with(&[], |ecm: &mut Ecm| ecm.to_node.push_back(pattern(100)));
+            let done = receive.start(pool.take(2048).unwrap(), 2048, None).await;
+            model.with(&[], |ecm: &mut Ecm| ecm.is_halted = true);
+            let done = receive.start(done.buffer.unwrap(), 2048, None).await;
+            assert_eq!(done.result, Err(TransferError::Stall));
+            receive.clear_halt(&device).await.unwrap();
+            model.with(&[], |ecm: &mut Ecm| ecm.to_node.push_back(pattern(200)));
+            let done = receive.start(done.buffer.unwrap(), 2048, None).await;
+            assert_eq!(done.result, Ok(200));
+        });
+    }
+}
+
+#[test]
+fn a_deadline_ends_a_transfer_and_gives_its_buffer_back() {
+    for kind in BOTH {
+        on_bus(kind, plug, async |Setup { bus, mut pool, .. }| {
+            let device = bus.next_device().await;
+            let (receive, _) = pipes(&device);
+            let start = Instant::now();
+            let deadline = Some(start + Duration::from_millis(200));
+            let done = receive.start(pool.take(2048).unwrap(), 2048, deadline).await;
+            assert_eq!(done.result, Err(TransferError::Timeout), "{kind:?}");
+            assert!(done.buffer.is_some());
+            let took = start.elapsed().as_millis();
+            assert!((200..215).contains(&took), "{took}");
+        });
+    }
+}
+
+#[test]
+fn a_channel_that_does_not_halt_is_given_up_and_the_others_go_on() {
+    on_bus(Kind::Silicon, plug, async |Setup { model, bus, controller, mut pool }| {
+        let device = bus.next_device().await;
+        let (receive, send) = pipes(&device);
+        model.fail(device.address(), 0x82, &[Fault::Hang]);
+        let deadline = Some(Instant::now() + Duration::from_millis(10));
+        let done = receive.start(pool.take(2048).unwrap(), 2048, deadline).await;
+        assert_eq!(done.result, Err(TransferError::Timeout));
+        assert!(done.buffer.is_none(), "the controller may still write to it");
+        assert_eq!(controller.counters().stuck_channels, 1);
+        let mut buffer = Some(pool.take(2048).unwrap());
+        for _ in 0..20 {
+            let done = send.start(buffer.take().unwrap(), 100, None).await;
+            assert_eq!(done.result, Ok(100));
+            buffer = done.buffer;
+        }
+    });
+}
+
+#[test]
+fn more_transfers_than_channels_wait_for_their_turn() {
+    let many = |model: &Model| {
+        let node = || Node::new(Speed::Full, Box::new(Ecm::new(64)));
+        let hub = (1..=12).fold(Hub::new(12, Speed::Full), |hub, port| hub.with(port, node()));
+        model.plug(Node::new(Speed::Full, Box::new(hub)));
+    };
+    for kind in BOTH {
+        on_bus(kind, many, async |Setup { model, bus, mut pool, .. }| {
+            let mut devices = Vec::new();
+            for _ in 0..12 {
+                devices.push(bus.next_device().await);
+            }
+            let receives: [Pipe<'_>; 12] = std::array::from_fn(|index| pipes(&devices[index]).0);
+            let deadline = Instant::now() + Duration::from_millis(500);
+            let all = receives.each_ref().map(|pipe| {
+                let buffer = pool.take(512).unwrap();
+                async move { pipe.start(buffer, 512, Some(deadline)).await.result }
+            });
+            let feed = async {
+                for port in 1..=12 {
+                    Timer::after_millis(20).await;
+                    model.with(&[port], |ecm: &mut Ecm| ecm.to_node.push_back(pattern(60)));
+                }
+            };
+            let (results, ()) = embassy_futures::join::join(join_array(all), feed).await;
+            assert_eq!(results, [Ok(60); 12]);
+        });
+    }
+}
+
+#[test]
+fn a_dropped_transfer_frees_its_channel() {
+    for kind in BOTH {
+        on_bus(kind, plug, async |Setup { bus, mut pool, .. }| {
+            let device = bus.next_device().await;
+            let (receive, send) = pipes(&device);
+            for _ in 0..20 {
+                let transfer = receive.start(pool.take(2048).unwrap(), 2048, None);
+                assert!(with_timeout(Duration::from_millis(5), transfer).await.is_err());
+            }
+            let done = with_timeout(Duration::from_millis(100), send.start(pool.take(64).unwrap(), 64, None)).await;
+            assert_eq!(done.unwrap().result, Ok(64));
+        });
+    }
+}
+
+#[test]
+fn an_unknown_request_stalls_and_the_next_one_works() {
+    for kind in BOTH {
+        on_bus(kind, plug, async |Setup { bus, .. }| {
+            let device = bus.next_device().await;
+            for _ in 0..3 {
+                let unknown = ControlRequest { request_type: 0x40, request: 0x99, value: 0, index: 0 };
+                assert_eq!(device.control_out(unknown, &[1, 2, 3]).await, Err(TransferError::Stall));
+                let mut bytes = [0; 18];
+                assert_eq!(device.control_in(ControlRequest::get_descriptor(1, 0, 0), &mut bytes).await, Ok(18));
+                assert_eq!(bytes[8..12], [0x25, 5, 0xA1, 0xA4]);
+            }
+            let mut huge = [0; 4096];
+            let setup = ControlRequest::get_descriptor(1, 0, 0);
+            assert_eq!(device.control_in(setup, &mut huge).await, Err(TransferError::TooLong { len: 4096 }));
+        });
+    }
+}
+
+#[test]
+fn a_receive_longer_than_its_buffer_is_refused() {
+    on_bus(Kind::Silicon, plug, async |Setup { bus, mut pool, .. }| {
+        let device = bus.next_device().await;
+        let (receive, _) = pipes(&device);
+        let done = receive.start(pool.take(1000).unwrap(), 1025, None).await;
+        assert_eq!(done.result, Err(TransferError::TooLong { len: 1025 }));
+    });
+}
+
+#[test]
+fn an_interrupt_endpoint_is_asked_at_its_interval_even_if_it_always_has_something_to_say() {
+    for kind in BOTH {
+        on_bus(kind, plug, async |Setup { model, bus, mut pool, .. }| {
+            let device = bus.next_device().await;
+            let control = device.configuration().interface(0, 0).unwrap();
+            let pipe = device.pipe(control.endpoint(EndpointKind::Interrupt, Direction::In).unwrap());
+            let interval = pipe.interval();
+            model.with(&[], |ecm: &mut Ecm| ecm.notifications.extend(vec![vec![1; 8]; 10]));
+            let mut buffer = pool.take(64);
+            let _ = pipe.interrupt(&mut buffer, None).await;
+            let start = Instant::now();
+            for _ in 0..9 {
+                assert_eq!(pipe.interrupt(&mut buffer, None).await, Ok(8));
+            }
+            assert!(start.elapsed() >= interval * 8, "{} for nine at {interval}", start.elapsed());
+            let deadline = Instant::now() + Duration::from_millis(50);
+            assert_eq!(pipe.interrupt(&mut buffer, Some(deadline)).await, Err(TransferError::Timeout));
+            assert!(buffer.is_some());
+        });
+    }
+}
+
+/// A block that answers nothing, as when the power domain is off.
+struct Dead;
+
+impl RegisterAccess for Dead {
+    fn read(&self, _register: Register) -> u32 {
+        0
+    }
+    fn write(&mut self, _register: Register, _value: u32) {}
+}
+
+#[test]
+fn a_controller_without_power_is_reported() {
+    let controller = Controller::new(Dead);
+    assert_eq!(time::run(controller.init()), Err(InitError::NotThere { gsnpsid: 0 }));
+}
+
+#[test]
+fn a_reset_that_never_ends_is_reported() {
+    struct Stuck(Model);
+    impl RegisterAccess for Stuck {
+        fn read(&self, register: Register) -> u32 {
+            if register == Register::Grstctl { 0x8000_0001 } else { self.0.read(register) }
+        }
+        fn write(&mut self, register: Register, value: u32) {
+            self.0.write(register, value);
+        }
+    }
+    let (dma, _) = FakeDma::new(4096);
+    let controller = Controller::new(Stuck(Model::new(Kind::Silicon, dma)));
+    assert_eq!(time::run(controller.init()), Err(InitError::Reset { grstctl: 0x8000_0001 }));
+}
+
+/// The register values of Linux for the BCM2835: FIFO sizes, DMA with AXI waits, host mode, interrupts.
+#[test]
+fn initialisation_writes_what_the_bcm2835_needs() {
+    let (dma, _) = FakeDma::new(4096);
+    let model = Model::new(Kind::Silicon, dma);
+    let controller = Controller::new(model.clone());
+    time::run(controller.init()).unwrap();
+    for (register, value) in [
+        (Register::Grxfsiz, 774),
+        (Register::Gnptxfsiz, 256 << 16 | 774),
+        (Register::Hptxfsiz, 512 << 16 | 1030),
+        (Register::Gahbcfg, 1 << 5 | 1 << 4 | 1),
+        (Register::Gusbcfg, 1 << 29),
+        (Register::Gintmsk, 1 << 29 | 1 << 25 | 1 << 24),
+        (Register::Haintmsk, 0xFF),
+        (Register::Hprt0, 1 << 12),
+    ] {
+        assert_eq!(model.read(register), value, "{register:?}");
+    }
+}
