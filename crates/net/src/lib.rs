@@ -8,6 +8,10 @@
 //! separate `async fn`s, to be spawned as tasks of their own, so that a frame for one of them wakes only that one.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on must stop")
+)]
 
 extern crate alloc;
 
@@ -17,6 +21,7 @@ pub mod counters;
 mod device;
 mod filter;
 pub mod http;
+pub mod mdns;
 pub mod ping;
 mod random;
 pub mod services;

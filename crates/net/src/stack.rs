@@ -57,6 +57,7 @@ pub struct Stack {
     pub(crate) clock: Clock,
     waker: RefCell<WakerRegistration>,
     name: OnceCell<NodeName>,
+    mdns_name: RefCell<NodeName>,
     /// Changes with the cable, the controller and the addresses.
     epoch: Cell<u32>,
     /// Changes each time the cable comes up.
@@ -99,6 +100,7 @@ impl Stack {
             clock: Clock::new(),
             waker: RefCell::new(WakerRegistration::new()),
             name,
+            mdns_name: RefCell::new(NodeName::new()),
             epoch: Cell::new(0),
             link_epoch: Cell::new(0),
             is_up: Cell::new(false),
@@ -137,6 +139,11 @@ impl Stack {
         self.name.get().map_or("", NodeName::as_str)
     }
 
+    /// Sets the name that the link knows the node by.
+    pub(crate) fn set_mdns_name(&self, name: &NodeName) {
+        self.mdns_name.borrow_mut().clone_from(name);
+    }
+
     /// Returns what happened on the network, counted by kind.
     #[must_use]
     pub fn counters(&self) -> &Counters {
@@ -165,6 +172,7 @@ impl Stack {
         }
         NetStatus {
             name: self.name.get().cloned().unwrap_or_default(),
+            mdns_name: self.mdns_name.borrow().clone(),
             driver: nic.map(|nic| nic.driver),
             link: self.shared.exchange.link(),
             mac: nic.map(|nic| nic.mac),

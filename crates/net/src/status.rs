@@ -51,6 +51,9 @@ pub struct Ipv4Status {
 pub struct NetStatus {
     /// The node's name; empty before the first controller is there, unless the settings give it.
     pub name: NodeName,
+    /// The name that the link knows the node by, without `.local`: the same, or numbered if another node has it. Empty
+    /// before it is verified.
+    pub mdns_name: NodeName,
     /// Name of the controller's driver, if there is a controller.
     pub driver: Option<&'static str>,
     /// The state of the cable.

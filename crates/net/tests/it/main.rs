@@ -5,5 +5,6 @@ mod dhcp;
 mod http;
 mod ipv6;
 mod lab;
+mod mdns;
 mod services;
 mod time;
