@@ -53,6 +53,8 @@ impl Wake for Flag {
 /// When the future waits for something that neither a timer nor a waker will bring: it would hang for ever.
 pub fn run<F: Future>(future: F) -> F::Output {
     let _only = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    // Timers of an earlier test wait in vain; enough of them would fill the queue.
+    critical_section::with(|cs| *TIME.queue.borrow(cs).borrow_mut() = Queue::new());
     let flag = Arc::new(Flag(AtomicBool::new(true)));
     let waker = Waker::from(Arc::clone(&flag));
     let mut cx = Context::from_waker(&waker);
