@@ -220,7 +220,7 @@ fn a_name_is_probed_announced_and_answered_for() {
         assert!(answer.additional.iter().any(|record| record.kind == A));
 
         // What the asker knows is not said again, unless it is about to forget it.
-        peer.say(&query(0, &[("_minipirack._tcp.local", PTR, IN)], &[pointer.clone()])).await;
+        peer.say(&query(0, &[("_minipirack._tcp.local", PTR, IN)], std::slice::from_ref(pointer))).await;
         assert!(peer.hear(SECOND).await.is_none());
         let old = Record { ttl_s: 100, ..pointer.clone() };
         peer.say(&query(0, &[("_minipirack._tcp.local", PTR, IN)], &[old])).await;
