@@ -103,8 +103,11 @@ fn sets_its_clock_by_sntp() -> Result<()> {
         let error = metrics.one("node_time_seconds", &[])? - ntp.now_s();
         Ok((error.abs() < 2.0).then_some(error))
     })?;
-    ensure!(ntp.requests() > 0);
     // Scraping takes a moment, and samples are taken once a second.
-    ensure!(error.abs() < 2.0, "{error} s off");
+    ensure!(ntp.requests() > 0 && error.abs() < 2.0, "{error} s off");
+    let metrics = rig.node.metrics()?;
+    let up = metrics.one("node_time_seconds", &[])? - metrics.one("node_boot_time_seconds", &[])?;
+    ensure!((up - metrics.one("minipirack_uptime_seconds", &[])?).abs() < 0.1, "{up} s since boot");
+    ensure!(metrics.one("node_timex_sync_status", &[])? == 1.0);
     Ok(())
 }

@@ -34,7 +34,7 @@ fn seed() -> Result<u64> {
 fn a_hundred_thousand_malformed_frames_leave_the_node_as_it_was() -> Result<()> {
     let Some(lab) = Lab::private("malformed frames")? else { return Ok(()) };
     let rig = Rig::boot_in(lab, "", |_| ())?;
-    let before = rig.node.metrics()?;
+    let before = rig.node.settled_metrics()?;
     let seed = seed()?;
     let link_local = radv::eui64(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), node::MAC);
     let mut malformer = Malformer::new(seed, node::MAC, link_local);
@@ -80,7 +80,7 @@ fn sign_of_life(frames: &mut FrameSocket, number: u16) -> Result<()> {
 #[test]
 fn malformed_http_leaves_the_node_as_it_was() -> Result<()> {
     let rig = Rig::boot("")?;
-    let before = rig.node.metrics()?;
+    let before = rig.node.settled_metrics()?;
     let seed = seed()?;
     let mut random = Random::new(seed);
     for number in 0..REQUESTS {
@@ -102,7 +102,7 @@ fn malformed_http_leaves_the_node_as_it_was() -> Result<()> {
 fn a_syn_flood_passes() -> Result<()> {
     let Some(lab) = Lab::private("a SYN flood")? else { return Ok(()) };
     let rig = Rig::boot_in(lab, "", |_| ())?;
-    let before = rig.node.metrics()?;
+    let before = rig.node.settled_metrics()?;
     let mut frames = FrameSocket::open()?;
     // From a station that does not exist and never answers.
     let ghost = std::net::Ipv4Addr::new(10, 77, 0, 200);

@@ -75,8 +75,10 @@ fn discard_takes_everything_and_says_nothing() -> Result<()> {
     stream.read_to_end(&mut answer).context("waiting for the end")?;
     ensure!(answer.is_empty(), "{} bytes came back", answer.len());
     // The end above arrived behind all data that was sent: the node had received it. Its counters agree.
-    let received = rig.node.metrics()?.sum("node_network_receive_bytes_total", &[]);
-    ensure!(received > 2.0 * MEBIBYTE as f64, "counted only {received} bytes");
+    rig.node.wait_for_metric("two mebibytes counted", PATIENCE, |metrics| {
+        let received = metrics.sum("node_network_receive_bytes_total", &[]);
+        Ok((received > 2.0 * MEBIBYTE as f64).then_some(received))
+    })?;
     Ok(())
 }
 

@@ -26,6 +26,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const MAC: Mac = qemu::config::DEFAULT_MAC;
 /// The node's name when it is given none: `pi-` and the end of its Ethernet address.
 pub const NAME: &str = "pi-123456";
+/// Seconds after which a node has what it needs: all its tasks run, and what it announces has been said.
+const SETTLED_S: f64 = 5.0;
 /// How a Prometheus server introduces itself.
 const PROMETHEUS: &str = "Prometheus/2.42.0";
 /// Ports that are forwarded where there is no wire.
@@ -180,6 +182,18 @@ impl TestNode {
             bail!("GET /metrics: status {}", response.status);
         }
         Metrics::parse(&response.text())
+    }
+
+    /// Scrapes `/metrics` when the node has taken a sample, which it does once a second, after it came up for good.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn settled_metrics(&self) -> Result<Metrics> {
+        wait::until("a sample of a node that is up", PATIENCE, || {
+            let metrics = self.metrics()?;
+            let is_up = metrics.sum("node_network_up", &[]) == 1.0;
+            Ok((is_up && metrics.one("minipirack_uptime_seconds", &[])? > SETTLED_S).then_some(metrics))
+        })
     }
 
     /// Returns the one value of a metric.
