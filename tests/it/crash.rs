@@ -1,5 +1,7 @@
 //! What happens when the node itself is wrong: a report that says where, a restart, and a count.
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -9,19 +11,23 @@ use tests::node::{BOOT, PATIENCE, Rig, TestNode};
 /// Longest until a node that makes no progress is restarted by its supervisor.
 const STALL: Duration = Duration::from_secs(60);
 
+/// How the report begins, on the console of the life that ends.
+const REPORT: &str = "*** crash: ";
+
 /// A fault that the shell's `crash` command provokes: its name there, the kind of crash, and what the report says.
 type Fault = (&'static str, &'static str, &'static str);
 
-const FAULTS: [Fault; 13] = [
+const FAULTS: [Fault; 14] = [
     ("panic", "panic", "asked for"),
     ("data-abort", "exception", "data abort, write, translation fault"),
     ("null-pointer", "exception", "data abort, read, translation fault"),
     ("instruction-abort", "exception", "instruction abort, translation fault"),
-    ("undefined", "exception", "undefined"),
+    ("undefined", "exception", "undefined instruction"),
     ("breakpoint", "exception", "BRK 0x1"),
+    ("svc", "exception", "SVC"),
     ("unaligned", "exception", "alignment"),
-    ("pc-alignment", "exception", "PC alignment"),
-    ("stack-overflow", "exception", "stack"),
+    ("pc-alignment", "exception", "the program counter is not aligned"),
+    ("stack-overflow", "exception", "overflowed"),
     ("write-text", "exception", "data abort, write, permission fault"),
     ("write-rodata", "exception", "data abort, write, permission fault"),
     ("execute-data", "exception", "instruction abort, permission fault"),
@@ -72,10 +78,10 @@ fn every_fault_on(core: usize) -> Result<()> {
 fn provoke(node: &TestNode, name: &str, core: usize, kind: &str, says: &str) -> Result<()> {
     let console = node.console();
     console.skip();
-    console.send_line(&format!("crash {name} {core}"))?;
-    let place = format!("on core {core} after");
-    let headline = console.wait_for(place.as_str(), PATIENCE).context("the report")?;
-    ensure!(headline.contains(kind), "the report says {headline:?}, not {kind}");
+    console.send_line(&format!("debug crash {name} {core}"))?;
+    let headline = console.wait_for(REPORT, PATIENCE).context("the report")?;
+    let what = format!("{kind} on core {core} after");
+    ensure!(headline.contains(&what), "the report says {headline:?}, not {what:?}");
     let mut report = headline;
     let frame = console.wait_for(
         |line: &str| {
@@ -89,7 +95,7 @@ fn provoke(node: &TestNode, name: &str, core: usize, kind: &str, says: &str) -> 
     ensure!(report.contains(says), "the report does not say {says:?}:\n{report}");
     ensure!(frame.contains("0x"), "{frame:?}");
     console.wait_for("MiniPiRack", BOOT).context("the next boot")?;
-    console.wait_for(place.as_str(), BOOT).context("the report from the black box")?;
+    console.wait_for(what.as_str(), BOOT).context("the report from the black box")?;
     Ok(())
 }
 
@@ -98,8 +104,8 @@ fn a_backtrace_names_the_functions_by_the_image_s_symbols() -> Result<()> {
     let rig = Rig::boot("")?;
     let console = rig.node.console();
     console.skip();
-    console.send_line("crash data-abort 1")?;
-    console.wait_for("on core 1 after", PATIENCE)?;
+    console.send_line("debug crash data-abort 1")?;
+    console.wait_for(REPORT, PATIENCE)?;
     let mut lines = Vec::new();
     console.wait_for(
         |line: &str| {
@@ -108,9 +114,26 @@ fn a_backtrace_names_the_functions_by_the_image_s_symbols() -> Result<()> {
         },
         BOOT,
     )?;
-
-    ensure!(lines.join("\n").contains("provoke"), "nothing is named in:\n{}", lines.join("\n"));
+    let text = symbolize(&lines.join("\n"))?;
+    ensure!(text.contains("kernel::cpu::provoke") && text.contains("provoke.rs:"), "nothing is named in:\n{text}");
     Ok(())
+}
+
+/// Has the host tool put names to the addresses of a report.
+fn symbolize(report: &str) -> Result<String> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut rack = Command::new(cargo)
+        .args(["run", "--quiet", "--offline", "--package", "rack", "--", "symbolize"])
+        .arg(&tests::node::kit()?.elf)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("running rack")?;
+    rack.stdin.take().context("no standard input")?.write_all(report.as_bytes())?;
+    let output = rack.wait_with_output()?;
+    ensure!(output.status.success(), "rack symbolize: {}", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[test]
@@ -118,9 +141,9 @@ fn a_core_0_that_stands_still_is_noticed_and_the_node_restarted() -> Result<()> 
     let rig = Rig::boot("")?;
     let console = rig.node.console();
     console.skip();
-    console.send_line("crash stall 0")?;
-    let headline = console.wait_for("on core 0 after", STALL)?;
-    ensure!(headline.contains("stalled"), "the report says {headline:?}");
+    console.send_line("debug crash hang 0")?;
+    let headline = console.wait_for(REPORT, STALL)?;
+    ensure!(headline.contains("stalled on core 0 after"), "the report says {headline:?}");
     console.wait_for("MiniPiRack", BOOT)?;
     rig.node.wait_until_up()?;
     ensure!(rig.node.metric("node_crashes_total", &[("reason", "stalled")])? == 1.0);

@@ -45,6 +45,7 @@ fn help_names_every_command() -> Result<()> {
 #[test]
 fn status_and_net_tell_who_and_where_the_node_is() -> Result<()> {
     let rig = Rig::boot("name=gamma")?;
+    rig.node.settled_metrics()?;
     let status = run(&rig.node, "status")?.join("\n");
     ensure!(status.contains("gamma") && status.contains("Raspberry Pi 3"), "{status}");
     let net = run(&rig.node, "net")?.join("\n");
