@@ -225,3 +225,30 @@ impl Slot {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_does_not_hide_an_order_that_it_has_not_taken_up() {
+        let manager = Manager::new();
+        let slot = manager.slot(1).unwrap();
+        manager.start("idle", None).unwrap();
+        // Meanwhile the core ends what it ran before.
+        for _ in 0..2 {
+            slot.end(Ok(()));
+            slot.end(Err(Failure::Memory { needed: 2, available: 1 }));
+            slot.free();
+            slot.begin(&Spec::parse("cpu").unwrap());
+            let status = manager.status(1).unwrap();
+            assert_eq!((status.name, status.state, status.reason.as_str()), ("idle", WorkloadState::Starting, ""));
+        }
+        // Once it has taken it up, it tells of that.
+        assert!(matches!(slot.command.try_take(), Some(Command::Start(_))));
+        slot.begin(&Spec::parse("idle").unwrap());
+        assert_eq!(manager.status(1).unwrap().state, WorkloadState::Running);
+        slot.end(Ok(()));
+        assert_eq!(manager.status(1).unwrap().state, WorkloadState::Finished);
+    }
+}

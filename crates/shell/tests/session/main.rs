@@ -285,6 +285,10 @@ fn a_remote_session_can_follow_the_log() {
     user.node.now_us.set(user.shell.due_us().unwrap());
     user.shell.tick(&user.node, &mut user.screen).unwrap();
     assert!(user.screen.text().contains("warn  core 2: news"));
+    (0..300).for_each(|i| user.node.log.push(0, telemetry::Level::Info, 0, format_args!("flood {i}")));
+    user.node.now_us.set(user.shell.due_us().unwrap());
+    user.shell.tick(&user.node, &mut user.screen).unwrap();
+    assert!(user.screen.text().contains("\n(44 lines were overwritten)\n    0.000000 info  flood 44\n"));
     user.types("\x03");
     assert_eq!((user.line().as_str(), user.shell.due_us()), ("", None));
 }

@@ -1,7 +1,7 @@
 //! Keeps a core busy for a set share of time, with work whose result is checked.
 //!
 //! Time is cut into slices. In each the core works for its share and sleeps for the rest. What a slice worked too long or
-//! too short, or came too late, is made up for in the next, so the load is kept over time whatever a block of work takes.
+//! too short is made up for in the next, so the load is kept over time whatever a block of work takes.
 
 use alloc::boxed::Box;
 use core::hint::black_box;
@@ -58,19 +58,16 @@ impl Workload for Cpu {
             let mut debt = Debt::default();
             let mut began = context.now();
             let mut next = began + slice;
-            let mut elapsed = slice;
             loop {
-                let due = debt.due(elapsed, load, slice);
+                let due = debt.due(slice, load);
                 let ended = work(&context, &mut blocks, &expected, began, due);
                 let worked = ended.checked_duration_since(began).unwrap_or(Duration::MIN);
                 debt.settle(worked, slice);
                 context.add_busy(worked);
                 context.sleep_until(next).await;
-                let now = context.now();
-                elapsed = now.checked_duration_since(began).unwrap_or(Duration::MIN);
-                began = now;
-                // A slice that was missed altogether is not caught up with.
-                next = (next + slice).max(now);
+                began = context.now();
+                // Slices keep their times even if one begins late; one that was missed altogether is not caught up with.
+                next = (next + slice).max(began);
             }
         })
     }
@@ -97,11 +94,10 @@ fn work(context: &Context<'_>, blocks: &mut Blocks, expected: &Blocks, began: In
 struct Debt(i64);
 
 impl Debt {
-    /// Returns how long a slice that begins `elapsed` after the one before has to work.
-    fn due(&mut self, elapsed: Duration, load: u64, slice: Duration) -> Duration {
+    /// Returns how long the next slice has to work.
+    fn due(&mut self, slice: Duration, load: u64) -> Duration {
         let limit = slice.as_micros() as i64;
-        let share = elapsed.as_micros().min(2 * slice.as_micros()) * load / 100;
-        self.0 = (self.0 + share as i64).min(limit);
+        self.0 = (self.0 + (slice.as_micros() * load / 100) as i64).min(limit);
         Duration::from_micros(self.0.max(0) as u64)
     }
 
@@ -177,7 +173,7 @@ mod tests {
                 let mut debt = Debt::default();
                 let mut worked_us = 0;
                 for _ in 0..1_000 {
-                    let due = debt.due(slice, load, slice);
+                    let due = debt.due(slice, load);
                     // A block is worked to its end.
                     let worked = due.as_micros().div_ceil(block) * block;
                     debt.settle(Duration::from_micros(worked), slice);
