@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 use core::fmt::{self, Write};
+use core::sync::atomic::Ordering;
 
 use drivers::interrupts::Irq;
 use drivers::uart::{Console, Interrupts};
@@ -98,6 +99,7 @@ impl Session {
     fn print_log(&mut self) -> fmt::Result {
         while self.out.0.len() < ENOUGH {
             let Some((missed, line)) = LogReader.next_line(&mut self.log) else { return Ok(()) };
+            logger::LOST.fetch_add(missed, Ordering::Relaxed);
             self.shell.print_around(&mut self.out, |out| {
                 if missed > 0 {
                     writeln!(out, "({missed} log lines were overwritten before they could be printed)")?;

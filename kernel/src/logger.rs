@@ -1,6 +1,7 @@
 //! The `log` crate's lines go to one ring that all cores write and the console, the shell and syslog read.
 
 use core::cell::RefCell;
+use core::sync::atomic::AtomicU64;
 
 use critical_section::Mutex;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
@@ -17,6 +18,9 @@ pub(crate) const READERS: usize = 4;
 static RING: Mutex<RefCell<LogRing>> = Mutex::new(RefCell::new(LogRing::new()));
 /// How many lines were written: changes with each.
 pub(crate) static WRITTEN: Watch<CriticalSectionRawMutex, u64, READERS> = Watch::new();
+
+/// How many lines were overwritten before the console could print them.
+pub(crate) static LOST: AtomicU64 = AtomicU64::new(0);
 
 struct Logger;
 

@@ -57,8 +57,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const UART_CLOCK_HZ: u32 = 48_000_000;
 /// The mini UART's clock when the firmware does not tell (config.txt, core_freq with enable_uart=1).
 const CORE_CLOCK_HZ: u32 = 250_000_000;
-/// How long cores 1-3 get to leave the spin table.
-const START_TIME: Duration = Duration::from_millis(100);
+/// How long cores 1-3 get to leave the spin table: microseconds on a board, more for a virtual one on a busy host.
+const START_TIME: Duration = Duration::from_secs(1);
 /// Bytes of a receive buffer: the largest burst of a USB NIC.
 const RX_BUFFER_LEN: usize = 2048;
 /// Bytes of a transmit buffer: a frame, the longest headroom and padding of a USB NIC.

@@ -9,9 +9,9 @@ use log::info;
 use net::{Ipv4Source, NetStatus, Stack};
 use telemetry::net_info::{Ipv4, Ipv4Source as ShownSource, Lease, Link};
 use telemetry::sample::{Area, Clock, CoreTime, Memory, NicCounts, Throttled};
-use telemetry::{Counted, NetInfo, Sample};
+use telemetry::{Counted, LogRing, NetInfo, Sample};
 
-use crate::cpu::{CORES, executor, time};
+use crate::cpu::{CORES, executor, interrupt, time};
 use crate::logger;
 use crate::mem::{heap, stacks};
 use crate::node::{Counts, MANAGER, Node};
@@ -89,7 +89,6 @@ async fn take(stack: &Stack, mailbox: &mut Mailbox<'static>, memory: FixedMemory
         *hz = mailbox.get_async(&ClockRate(firmware_clock(clock))).await.ok();
     }
     let at_us = Instant::now().as_micros();
-    let (log_lines, log_lines_dropped) = logger::with_ring(|ring| (ring.written(), 0)).unwrap_or_default();
     let time = stack.unix_time();
     Sample {
         at_us,
@@ -98,13 +97,13 @@ async fn take(stack: &Stack, mailbox: &mut Mailbox<'static>, memory: FixedMemory
         cores: core::array::from_fn(|core| Some(core_time(core, at_us))),
         memory: memory_now(memory),
         nic: nic_counts(stack),
-        interrupts: None,
+        interrupts: Some(interrupt::handled()),
         temperature_mc: temperature,
         throttled,
         clocks_hz,
         workloads: MANAGER.counts(),
-        log_lines,
-        log_lines_dropped,
+        log_lines: logger::with_ring(LogRing::written).unwrap_or_default(),
+        log_lines_dropped: logger::LOST.load(Ordering::Relaxed),
     }
 }
 
@@ -140,7 +139,8 @@ fn memory_now(fixed: FixedMemory) -> Memory {
 }
 
 fn nic_counts(stack: &Stack) -> NicCounts {
-    let counts = stack.status().frames;
+    let status = stack.status();
+    let counts = status.frames;
     NicCounts {
         rx_frames: counts.rx_frames,
         rx_bytes: counts.rx_bytes,
@@ -150,7 +150,8 @@ fn nic_counts(stack: &Stack) -> NicCounts {
         tx_bytes: counts.tx_bytes,
         tx_errors: counts.tx_errors,
         tx_dropped: counts.tx_dropped,
-        carrier_changes: counts.link_ups,
+        // Each time up was a change, and so was each time down, which is as often unless it is up now.
+        carrier_changes: (2 * counts.link_ups).saturating_sub(status.link.is_up().into()),
         restarts: counts.restarts,
     }
 }

@@ -40,6 +40,7 @@ pub(crate) fn spawn_network(spawner: Spawner, node: &'static Node, stack: &'stat
     spawner.spawn(ipv4_task(stack)?);
     spawner.spawn(ipv6_task(stack)?);
     spawner.spawn(time_task(stack)?);
+    spawner.spawn(mdns_task(stack)?);
     spawner.spawn(udp_echo_task(stack)?);
     spawner.spawn(udp_discard_task(stack)?);
     spawner.spawn(udp_chargen_task(stack)?);
@@ -123,6 +124,11 @@ async fn ipv4_task(stack: &'static Stack) {
 #[task]
 async fn ipv6_task(stack: &'static Stack) {
     address::run_ipv6(stack).await
+}
+
+#[task]
+async fn mdns_task(stack: &'static Stack) {
+    net::mdns::run(stack).await
 }
 
 #[task]

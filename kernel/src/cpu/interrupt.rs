@@ -5,7 +5,7 @@
 //! part of its driver, because a transfer's end must not wait for a task.
 
 use core::future::poll_fn;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::Poll;
 
 use aarch64_cpu::registers::{CNTP_CTL_EL0, CNTP_TVAL_EL0, Writeable};
@@ -22,6 +22,14 @@ const WAITERS: usize = 4;
 static CONTROLLER: OnceLock<Bcm2836<'static>> = OnceLock::new();
 static DIRECT: OnceLock<(Irq, &'static (dyn Fn() + Sync))> = OnceLock::new();
 static WAITER: [Waiter; WAITERS] = [const { Waiter::new() }; WAITERS];
+
+/// Interrupts that were handled, on all cores.
+static HANDLED: AtomicU64 = AtomicU64::new(0);
+
+/// Returns how many interrupts were handled since boot.
+pub(crate) fn handled() -> u64 {
+    HANDLED.load(Ordering::Relaxed)
+}
 
 /// A task that waits for a peripheral.
 struct Waiter {
@@ -90,6 +98,7 @@ extern "C" fn kernel_interrupt(interrupted: &[u64; 2]) {
     let Some(controller) = CONTROLLER.try_get() else { return };
     let core = current_core();
     for cause in controller.pending(core) {
+        HANDLED.fetch_add(1, Ordering::Relaxed);
         match cause {
             Cause::VirtualTimer => time::on_interrupt(),
             Cause::Ipi => {
