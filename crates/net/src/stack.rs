@@ -14,10 +14,10 @@ use core::task::{Context, Poll};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use embassy_sync::waitqueue::{MultiWakerRegistration, WakerRegistration};
-use embassy_time::Instant;
+use embassy_time::{Duration, Instant};
 use nic::MacAddress;
 use nic::exchange::FrameExchange;
-use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketSet};
+use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::{Socket, tcp};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
 
@@ -36,6 +36,10 @@ const ROUND_FRAMES: usize = 32;
 const ROUND_INTERVAL_US: u64 = 1_000_000;
 /// The shortest the stack sleeps when it has nothing it can do now.
 const ROUND_PAUSE_US: u64 = 1_000;
+/// UDP sockets are looked after this often, and emptied when they could not send this many times. Discovery of a neighbour
+/// takes up to two seconds, because smoltcp asks for one neighbour a second.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(1000);
+const SWEEPS_STUCK: u32 = 2;
 /// Tasks that can wait for a change of status at once; more are woken early, which is harmless.
 const STATUS_WAITERS: usize = 24;
 /// The controller's address before there is one. From the documentation range of RFC 7042.
@@ -46,6 +50,14 @@ pub(crate) struct Inner {
     pub(crate) sockets: SocketSet<'static>,
     pub(crate) device: Device,
     pub(crate) pinger: Pinger,
+    stuck: Vec<Stuck>,
+}
+
+/// A UDP socket whose queue does not get shorter.
+struct Stuck {
+    handle: SocketHandle,
+    queued: usize,
+    sweeps: u32,
 }
 
 /// The network stack of a node. It lives on one core, like everything that uses it.
@@ -67,6 +79,7 @@ pub struct Stack {
     has_nic: Cell<bool>,
     status_wakers: RefCell<MultiWakerRegistration<STATUS_WAITERS>>,
     progress: AtomicU32,
+    sweep: Cell<Instant>,
     next_port: Cell<u16>,
 }
 
@@ -95,7 +108,8 @@ impl Stack {
             next_port: Cell::new(EPHEMERAL.start + (settings.seed >> 32) as u16 % EPHEMERAL_COUNT),
             shared,
             settings,
-            inner: RefCell::new(Inner { iface, sockets, device, pinger }),
+            inner: RefCell::new(Inner { iface, sockets, device, pinger, stuck: Vec::new() }),
+            sweep: Cell::new(Instant::MIN),
             ipv4: RefCell::new(None),
             clock: Clock::new(),
             waker: RefCell::new(WakerRegistration::new()),
@@ -267,7 +281,11 @@ impl Stack {
             return Some(ROUND_INTERVAL_US);
         }
         let mut inner = self.inner.borrow_mut();
-        let Inner { iface, sockets, device, pinger } = &mut *inner;
+        if self.sweep.get().elapsed() >= SWEEP_INTERVAL {
+            self.sweep.set(Instant::now());
+            inner.free_stuck_sockets();
+        }
+        let Inner { iface, sockets, device, pinger, .. } = &mut *inner;
         let now = now();
         iface.poll_maintenance(now);
         for _ in 0..ROUND_FRAMES {
@@ -310,6 +328,36 @@ impl Stack {
     }
 }
 
+impl Inner {
+    /// Empties UDP sockets that have not been able to send for a while.
+    ///
+    /// A datagram for a neighbour that does not answer stays at the head of its socket's queue for ever, and a single
+    /// forged request for an answer would silence a service. Both queues are lost, as datagrams may be.
+    fn free_stuck_sockets(&mut self) {
+        let Self { sockets, stuck, .. } = self;
+        for (handle, socket) in sockets.iter_mut() {
+            let Socket::Udp(socket) = socket else { continue };
+            let queued = socket.send_queue();
+            let known = stuck.iter_mut().position(|stuck| stuck.handle == handle);
+            match known.and_then(|known| stuck.get_mut(known)) {
+                _ if queued == 0 => {
+                    stuck.retain(|stuck| stuck.handle != handle);
+                }
+                None => stuck.push(Stuck { handle, queued, sweeps: 1 }),
+                Some(known) if queued < known.queued => (known.queued, known.sweeps) = (queued, 1),
+                Some(known) if known.sweeps < SWEEPS_STUCK => known.sweeps += 1,
+                Some(_) => {
+                    let endpoint = socket.endpoint();
+                    socket.close();
+                    // Can't fail: it was bound to this before.
+                    let _ = socket.bind(endpoint);
+                    stuck.retain(|stuck| stuck.handle != handle);
+                }
+            }
+        }
+    }
+}
+
 /// Ports for outgoing connections (RFC 6335, section 6).
 const EPHEMERAL: core::ops::Range<u16> = 49_152..65_535;
 const EPHEMERAL_COUNT: u16 = EPHEMERAL.end - EPHEMERAL.start;
@@ -317,7 +365,7 @@ const EPHEMERAL_COUNT: u16 = EPHEMERAL.end - EPHEMERAL.start;
 /// Sets the task's timer unless it is set to fire in time already: most rounds need no new timer.
 fn arm(armed: &mut u64, delay_us: u64, cx: &Context<'_>) {
     let now = Instant::now().as_ticks();
-    let due = now + embassy_time::Duration::from_micros(delay_us).as_ticks();
+    let due = now + Duration::from_micros(delay_us).as_ticks();
     if due < *armed || *armed <= now {
         *armed = due;
         embassy_time_driver::schedule_wake(due, cx.waker());

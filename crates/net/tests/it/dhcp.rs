@@ -30,16 +30,16 @@ struct Asked {
 }
 
 /// A DHCP server whose manners a test can change.
-struct Server {
+pub(crate) struct Server {
     is_silent: Cell<bool>,
     refuses: Cell<bool>,
-    address: Cell<Ipv4Addr>,
+    pub(crate) address: Cell<Ipv4Addr>,
     lease_s: Cell<u32>,
     asked: RefCell<Vec<Asked>>,
 }
 
 impl Server {
-    fn start(lab: &Lab) -> Rc<Self> {
+    pub(crate) fn start(lab: &Lab) -> Rc<Self> {
         let server = Rc::new(Self {
             is_silent: Cell::new(false),
             refuses: Cell::new(false),
@@ -47,7 +47,7 @@ impl Server {
             lease_s: Cell::new(60),
             asked: RefCell::default(),
         });
-        lab.tasks.spawn(server.clone().serve(lab.tap()));
+        lab.tasks.spawn(server.clone().serve(lab.tap_of_nodes()));
         server
     }
 

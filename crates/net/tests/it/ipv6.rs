@@ -38,7 +38,7 @@ fn emit(from: Ipv6Addr, to: Ipv6Addr, message: NdiscRepr<'_>) -> Vec<u8> {
     frame
 }
 
-fn advertisement(router_s: u64, prefix_s: u64) -> Vec<u8> {
+pub(crate) fn advertisement(router_s: u64, prefix_s: u64) -> Vec<u8> {
     let advert = NdiscRepr::RouterAdvert {
         hop_limit: 64,
         flags: NdiscRouterFlags::empty(),

@@ -83,6 +83,7 @@ impl Tasks {
 #[derive(Clone)]
 pub(crate) struct Tap {
     number: usize,
+    hears_taps: bool,
     hub: Rc<HubState>,
     seen: Rc<RefCell<VecDeque<Vec<u8>>>>,
     waker: Rc<RefCell<Option<Waker>>>,
@@ -157,7 +158,8 @@ impl HubState {
     }
 
     fn show(&self, frame: &[u8], sender: Option<usize>) {
-        for tap in self.taps.borrow().iter().filter(|tap| Some(tap.number) != sender) {
+        let hears = |tap: &&Tap| Some(tap.number) != sender && (sender.is_none() || tap.hears_taps);
+        for tap in self.taps.borrow().iter().filter(hears) {
             tap.seen.borrow_mut().push_back(frame.to_vec());
             if let Some(waker) = tap.waker.borrow_mut().take() {
                 waker.wake();
@@ -218,8 +220,17 @@ pub(crate) fn fixed(last: u8) -> Ipv4Settings {
 
 impl Lab {
     pub(crate) fn tap(&self) -> Tap {
+        self.add_tap(true)
+    }
+
+    /// Returns a tap that sees what nodes send, and not what comes from other taps.
+    pub(crate) fn tap_of_nodes(&self) -> Tap {
+        self.add_tap(false)
+    }
+
+    fn add_tap(&self, hears_taps: bool) -> Tap {
         let number = self.hub.taps.borrow().len();
-        let tap = Tap { number, hub: self.hub.clone(), seen: Rc::default(), waker: Rc::default() };
+        let tap = Tap { number, hears_taps, hub: self.hub.clone(), seen: Rc::default(), waker: Rc::default() };
         self.hub.taps.borrow_mut().push(tap.clone());
         tap
     }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use embassy_time::Duration;
+use embassy_time::{Duration, Timer, with_timeout};
 use embedded_io_async::{Read, Write};
 use net::{PingError, TcpError, TcpSocket, UdpSocket, services};
 
@@ -148,17 +148,17 @@ fn udp_services_answer() {
             for len in [0, 1, 512, 1452] {
                 let data: Vec<u8> = (0..len).map(|at| byte(0, at)).collect();
                 socket.send_to(&data, (address, services::ECHO_PORT).into()).await.unwrap();
-                let answer = embassy_time::with_timeout(DISCOVERY, socket.recv_from(&mut buffer)).await.unwrap();
+                let answer = with_timeout(DISCOVERY, socket.recv_from(&mut buffer)).await.unwrap();
                 assert_eq!((answer.len, answer.peer.ip()), (len, address));
                 assert_eq!(buffer[..len], data);
             }
             socket.send_to(b"?", (address, services::CHARGEN_PORT).into()).await.unwrap();
-            let answer = embassy_time::with_timeout(DISCOVERY, socket.recv_from(&mut buffer)).await.unwrap();
+            let answer = with_timeout(DISCOVERY, socket.recv_from(&mut buffer)).await.unwrap();
             assert_eq!(answer.len, 512);
             assert!(buffer[..512].iter().all(|c| matches!(c, b' '..=b'~' | b'\r' | b'\n')));
             socket.send_to(b"?", (address, services::DISCARD_PORT).into()).await.unwrap();
         }
-        assert!(embassy_time::with_timeout(DISCOVERY, socket.recv_from(&mut buffer)).await.is_err());
+        assert!(with_timeout(DISCOVERY, socket.recv_from(&mut buffer)).await.is_err());
     });
 }
 
@@ -176,5 +176,35 @@ fn a_port_without_a_server_refuses() {
                 && server.stack.counters().get(net::Event::IcmpUnreachableSent) == 1
         })
         .await;
+    });
+}
+
+#[test]
+fn an_answer_that_cannot_be_delivered_does_not_silence_a_service() {
+    lab::run(|lab| async move {
+        let (server, client) = pair(&lab).await;
+        lab.tasks.spawn(services::udp_echo(server.stack));
+        let tap = lab.tap();
+        let mut socket = UdpSocket::bind(client.stack, 0, 8, 16 * 1024).unwrap();
+        let echo = at(&server, services::ECHO_PORT);
+        socket.send_to(b"?", echo).await.unwrap();
+        let is_udp = |frame: &[u8]| (frame[12..14] == [8, 0] && frame[23] == 17).then(|| frame.to_vec());
+        let mut forged = tap.find(DISCOVERY, is_udp).await.expect("the request");
+        // From 10.0.0.99, whom nobody has ever seen; without a UDP checksum, and with a header checksum that fits.
+        let sum = u16::from_be_bytes([forged[24], forged[25]]) - (99 - u16::from(forged[29]));
+        forged[24..26].copy_from_slice(&sum.to_be_bytes());
+        forged[29] = 99;
+        forged[40..42].fill(0);
+        assert_eq!(server.stack.counters().malformed(), 0);
+        for _ in 0..100 {
+            tap.send(&forged).await;
+        }
+        Timer::after(SECOND * 4).await;
+        let mut buffer = [0; 10];
+        while with_timeout(SECOND / 10, socket.recv_from(&mut buffer)).await.is_ok() {}
+        assert_eq!(server.stack.counters().malformed(), 0);
+        socket.send_to(b"still here?", echo).await.unwrap();
+        let answer = with_timeout(SECOND, socket.recv_from(&mut [0; 20])).await.expect("an answer");
+        assert_eq!(answer.len, 11);
     });
 }
