@@ -70,7 +70,7 @@ static ARRIVED: AtomicUsize = AtomicUsize::new(0);
 /// The first Rust line on core 0. `device_tree` is what the firmware left in x0, `entry_ticks` the counter at `_start`.
 #[unsafe(no_mangle)]
 extern "C" fn kernel_main(device_tree: usize, entry_ticks: u64) -> ! {
-    time::init();
+    time::init(entry_ticks);
     mem::stacks::paint(0);
     logger::init(LevelFilter::Info);
     boot(device_tree, entry_ticks)
@@ -126,7 +126,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
         }
     }
     let memory = FixedMemory::new(board.memory_bytes, &pool);
-    let since_entry = time::ticks_to_micros(time::ticks().wrapping_sub(entry_ticks));
+    let since_entry = Instant::now().as_micros();
     info!("booted in {}.{:03} ms", since_entry / 1000, since_entry % 1000);
     executor::run(|spawner| {
         let spawn = || -> Result<(), SpawnError> {

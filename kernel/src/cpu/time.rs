@@ -1,4 +1,4 @@
-//! Time for `embassy_time`: the virtual counter in microseconds, and one timer queue per core on its virtual timer.
+//! Time for `embassy_time`: microseconds since the kernel was entered, by the virtual counter, and one timer queue per core on its virtual timer.
 //!
 //! The frequency comes from CNTFRQ_EL0: 19.2 MHz on the BCM2837, 54 MHz on the BCM2711, 62.5 MHz in QEMU.
 
@@ -14,6 +14,8 @@ use embassy_time_queue_utils::Queue;
 
 use super::{CORES, current_core};
 
+/// The counter when the kernel was entered: a reset need not set the counter back, and in QEMU it does not.
+static START: AtomicU64 = AtomicU64::new(0);
 /// Microseconds per counter tick as a 64-bit binary fraction. Written once, before any other core runs.
 static MICROS_PER_TICK: AtomicU64 = AtomicU64::new(0);
 /// Counter ticks per microsecond with 56 bits behind the point: a division less each time a timer is set.
@@ -30,7 +32,7 @@ embassy_time_driver::time_driver_impl!(static TIMER: VirtualTimer = VirtualTimer
 
 impl Driver for VirtualTimer {
     fn now(&self) -> u64 {
-        ticks_to_micros(ticks())
+        now_us()
     }
 
     fn schedule_wake(&self, at: u64, waker: &Waker) {
@@ -45,8 +47,9 @@ impl Driver for VirtualTimer {
     }
 }
 
-/// Starts time on core 0. Call it before anything asks for the time.
-pub(crate) fn init() {
+/// Starts time on core 0, at 0 for the counter's value `start`. Call it before anything asks for the time.
+pub(crate) fn init(start: u64) {
+    START.store(start, Ordering::Relaxed);
     let hz = CNTFRQ_EL0.get().max(1);
     let micros_per_tick = (1_000_000_u128 << 64) / u128::from(hz);
     // Relaxed: the other cores start later, behind a barrier.
@@ -60,6 +63,11 @@ pub(crate) fn ticks() -> u64 {
     // The counter may be read early by speculation; an ISB keeps it in program order (Arm ARM D12.2.1).
     barrier::isb(barrier::SY);
     CNTVCT_EL0.get()
+}
+
+/// Returns the time since the kernel was entered, in microseconds.
+fn now_us() -> u64 {
+    ticks_to_micros(ticks().saturating_sub(START.load(Ordering::Relaxed)))
 }
 
 /// Returns the counter's frequency in Hz.
@@ -82,13 +90,14 @@ pub(crate) fn on_interrupt() {
 
 /// Wakes what is due and sets this core's timer to what comes next, or off.
 fn set_alarm(queue: &mut Queue) {
-    let next = queue.next_expiration(ticks_to_micros(ticks()));
+    let next = queue.next_expiration(now_us());
     if next == u64::MAX {
         CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::CLEAR);
         return;
     }
     // Both factors and both conversions round down: two ticks more, and the wake-up never comes too early and repeats.
     let at = (u128::from(next) * u128::from(TICKS_PER_MICRO.load(Ordering::Relaxed)) >> TICKS_PER_MICRO_POINT) + 2;
+    let at = at.saturating_add(START.load(Ordering::Relaxed).into());
     CNTV_CVAL_EL0.set(u64::try_from(at).unwrap_or(u64::MAX));
     CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET + CNTV_CTL_EL0::IMASK::CLEAR);
     // A time that is already past raises the interrupt at once: the timer compares, it does not wait for equality.
