@@ -22,6 +22,9 @@ const INTERRUPTED: u8 = 130;
 /// How long QEMU may take to end after it closed its output.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How much of what QEMU printed is shown when it has ended.
+const MESSAGE_LINES: usize = 20;
+
 /// TCP ports of the node that are forwarded: HTTP, and the classic services echo, discard and chargen.
 const TCP_PORTS: [u16; 4] = [80, 7, 9, 19];
 /// UDP ports of the node that are forwarded: echo.
@@ -151,14 +154,21 @@ fn pass_on(mut output: ChildStdout, mut annotator: Annotator<Symbols>, events: &
 }
 
 fn outcome(status: ExitStatus, messages: &str) -> Result<ExitCode> {
-    if status.success() {
-        return Ok(ExitCode::SUCCESS);
+    let messages = last_lines(messages, MESSAGE_LINES);
+    if !status.success() {
+        say(""); // Away from the node's prompt.
+        let colon = if messages.is_empty() { "" } else { ": " };
+        bail!("QEMU ended with {status}{colon}{messages}");
     }
-    say(""); // Away from the node's prompt.
-    match messages.trim() {
-        "" => bail!("QEMU ended with {status}"),
-        messages => bail!("QEMU ended with {status}: {messages}"),
+    if !messages.is_empty() {
+        say(&format!("QEMU says: {messages}"));
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.trim().lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 fn things_to_try(options: &Options, node: &Node) -> Result<String> {
@@ -202,6 +212,13 @@ mod tests {
         assert_eq!(forwards.iter().map(|forward| forward.node_port).collect::<Vec<_>>(), [80, 7, 9, 19, 7]);
         assert_eq!(config.serial, Serial::Terminal);
         assert!(!config.is_stopped);
+    }
+
+    #[test]
+    fn the_last_words_are_the_ones_to_show() {
+        assert_eq!(last_lines("a\nb\nc\n", 2), "b\nc");
+        assert_eq!(last_lines("a\n", 2), "a");
+        assert_eq!(last_lines("", 2), "");
     }
 
     #[test]
