@@ -1,5 +1,7 @@
 //! Who the node is: known once at boot, then fixed.
 
+use core::fmt;
+
 use heapless::String;
 
 /// Identity of a node and of the image that it runs.
@@ -19,4 +21,26 @@ pub struct NodeInfo {
     pub version: &'static str,
     /// What identifies the build, such as an abbreviated commit; empty if not known.
     pub build: &'static str,
+}
+
+impl NodeInfo {
+    /// Displays the serial number as it is printed on boards, or that there is none.
+    #[must_use]
+    pub fn serial(&self) -> impl fmt::Display + use<> {
+        let serial = self.serial;
+        fmt::from_fn(move |f| if serial == 0 { f.write_str("unknown") } else { write!(f, "{serial:016x}") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_serial_number_is_not_shown_as_zeros() {
+        let mut node = NodeInfo { serial: 0xcafe, ..NodeInfo::default() };
+        assert_eq!(node.serial().to_string(), "000000000000cafe");
+        node.serial = 0;
+        assert_eq!(node.serial().to_string(), "unknown");
+    }
 }

@@ -23,7 +23,7 @@ pub(super) const COMMAND: Command = Command {
 fn write_status(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
     let (node, sample) = (s.node, s.sample);
     writeln!(out, "name      {}", node.name)?;
-    writeln!(out, "board     {} ({}, {:06x}), serial {:016x}", node.board, node.soc, node.revision, node.serial)?;
+    writeln!(out, "board     {} ({}, {:06x}), serial {}", node.board, node.soc, node.revision, node.serial())?;
     writeln!(out, "version   {} {}", node.version, node.build)?;
     writeln!(out, "up        {}", Uptime(sample.at_us))?;
     match sample.unix_us {

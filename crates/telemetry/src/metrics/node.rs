@@ -35,7 +35,7 @@ pub(super) const METRICS: &[Metric] = &[
         "The board that the node runs on, value is always 1.",
         |s, out| {
             let revision = fmt::from_fn(|f| write!(f, "{:06x}", s.node.revision));
-            let serial = fmt::from_fn(|f| write!(f, "{:016x}", s.node.serial));
+            let serial = s.node.serial();
             let labels = [Text(&s.node.board), Shown(&revision), Shown(&serial), Text(&s.node.soc)];
             out.value(&labels, Value::Flag(true))
         },

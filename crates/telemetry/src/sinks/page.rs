@@ -63,7 +63,7 @@ fn node(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
     let memory = &s.sample.memory;
     out.write_str("<section><h2>Node</h2><dl>")?;
     item(out, "board", format_args!("{} ({}, {:06x})", s.node.board, s.node.soc, s.node.revision))?;
-    item(out, "serial", format_args!("{:016x}", s.node.serial))?;
+    item(out, "serial", format_args!("{}", s.node.serial()))?;
     item(out, "version", format_args!("{} {}", s.node.version, s.node.build))?;
     match s.sample.unix_us {
         Some(us) => item(out, "time", format_args!("{} UTC", UtcTime(us)))?,
