@@ -1,0 +1,388 @@
+//! The channels: each moves one transfer, from its start to its completion.
+
+use core::task::{Context, Poll};
+
+use embassy_sync::waitqueue::WakerRegistration;
+use embassy_time::{Duration, Instant};
+use hal::dma::{DeviceBuffer, Direction as DmaDirection};
+use rpi_pac::dwc2::{Hcchar, Hcint, Hprt0};
+
+use super::registers::{Channel as ChannelRegister, Register, RegisterAccess};
+use super::state::State;
+use super::transfer::{Next, Progress};
+use crate::host::{Completion, Direction, Pid, Request, TransferError, TransferId};
+
+/// How long a channel may take to halt after it was told to: it finishes the packet at hand, at most a few frames.
+const HALT_TIMEOUT: Duration = Duration::from_millis(10);
+
+enum Phase {
+    /// Enabled; `HALTED` will be seen in HCINT.
+    Running,
+    /// Halted with these bits, not yet looked at.
+    Halted(Hcint),
+    /// Rests until then.
+    Resting(Instant),
+    /// Told to halt; ends with this error when it did, and gives up at the instant.
+    Stopping(TransferError, Instant),
+    /// Over.
+    Done(Result<usize, TransferError>),
+}
+
+struct Active {
+    progress: Progress,
+    /// `None` once taken back by a completion.
+    buffer: Option<DeviceBuffer>,
+    deadline: Option<Instant>,
+    phase: Phase,
+    waker: WakerRegistration,
+}
+
+enum Use {
+    Free,
+    Active(Active),
+    /// Nobody waits any more, but the controller may still write to this buffer.
+    Abandoned {
+        _buffer: Option<DeviceBuffer>,
+    },
+    /// The emulator may still have something in flight here.
+    Tainted,
+}
+
+/// A channel.
+pub(super) struct Channel {
+    r#use: Use,
+    serial: u32,
+    /// What was last written to HCSPLT and HCINTMSK: they rarely change, and each access is a way out of the emulator.
+    hcsplt: u32,
+    hcintmsk: u32,
+    is_tainted: bool,
+}
+
+impl Channel {
+    pub(super) const NEW: Self = Self { r#use: Use::Free, serial: 0, hcsplt: 0, hcintmsk: 0, is_tainted: false };
+
+    fn when_over(&mut self) -> Use {
+        if core::mem::take(&mut self.is_tainted) { Use::Tainted } else { Use::Free }
+    }
+}
+
+impl<R: RegisterAccess> State<R> {
+    pub(super) fn on_channel_interrupt(&mut self, index: usize) {
+        let hcint = Hcint::from_bits_retain(self.read_channel(index, ChannelRegister::Hcint));
+        self.write_channel(index, ChannelRegister::Hcint, hcint.bits());
+        self.mask_channel(index, Hcint::empty());
+        let Some(channel) = self.channels.get_mut(index) else { return };
+        match &mut channel.r#use {
+            Use::Active(active) => {
+                match active.phase {
+                    Phase::Running => active.phase = Phase::Halted(hcint),
+                    Phase::Stopping(error, _) => active.phase = Phase::Done(Err(error)),
+                    _ => {}
+                }
+                active.waker.wake();
+            }
+            Use::Abandoned { .. } => self.set_free(index),
+            Use::Free | Use::Tainted => {}
+        }
+    }
+
+    pub(super) fn start_transfer(&mut self, request: Request, cx: &mut Context<'_>) -> Result<TransferId, Request> {
+        let Some(index) = self.find_free() else {
+            self.free_wakers.register(cx.waker());
+            return Err(request);
+        };
+        let Request { endpoint, pid, buffer, len, deadline } = request;
+        let direction = match endpoint.direction {
+            Direction::Out => DmaDirection::ToDevice,
+            Direction::In => DmaDirection::FromDevice,
+        };
+        let progress = Progress::new(endpoint, pid, len, self.identity);
+        let room = progress.buffer_len();
+        let fits = room <= buffer.len();
+        let buffer = if fits { buffer.share_first(room, direction) } else { buffer.share_first(0, direction) };
+        let Some(channel) = self.channels.get_mut(index) else {
+            return Err(Request { endpoint, pid, buffer: buffer.unshare_first(0), len, deadline });
+        };
+        channel.serial = channel.serial.wrapping_add(1);
+        let id = TransferId { index, serial: channel.serial };
+        let phase = match (fits, self.is_connected) {
+            (false, _) => Phase::Done(Err(TransferError::TooLong { len })),
+            (true, false) => Phase::Done(Err(TransferError::Gone)),
+            (true, true) => Phase::Running,
+        };
+        let is_running = matches!(phase, Phase::Running);
+        channel.r#use =
+            Use::Active(Active { progress, buffer: Some(buffer), deadline, phase, waker: WakerRegistration::new() });
+        if is_running {
+            self.enable(index);
+            self.advance(index);
+        }
+        Ok(id)
+    }
+
+    fn find_free(&mut self) -> Option<usize> {
+        let count = self.identity.channels;
+        for step in 0..count {
+            let index = (self.next_channel + step) % count;
+            if matches!(self.channels.get(index)?.r#use, Use::Free) {
+                // The next transfer takes the next channel: one that was just told to stop gets the longest rest.
+                self.next_channel = (index + 1) % count;
+                return Some(index);
+            }
+        }
+        self.reclaim_tainted()
+    }
+
+    /// Finds a channel where the emulator is through with what it had in flight, or, when there is no other channel at all,
+    /// one where it may be not.
+    fn reclaim_tainted(&mut self) -> Option<usize> {
+        let is_tainted = |channel: &Channel| matches!(channel.r#use, Use::Tainted);
+        let mut found = None;
+        for index in (0..self.identity.channels).filter(|i| self.channels.get(*i).is_some_and(is_tainted)) {
+            found = Some(index);
+            if self.read_channel(index, ChannelRegister::Hcint) & Hcint::HALTED.bits() != 0 {
+                break;
+            }
+        }
+        let index = found?;
+        self.write_channel(index, ChannelRegister::Hcint, u32::MAX);
+        self.channels.get_mut(index)?.r#use = Use::Free;
+        Some(index)
+    }
+
+    /// Programs the channel for the next part of its transfer, starts it, and looks once whether it is over already.
+    fn enable(&mut self, index: usize) {
+        let Some(Channel { r#use: Use::Active(active), hcsplt, .. }) = self.channels.get_mut(index) else { return };
+        let Some(buffer) = &active.buffer else { return };
+        let program = active.progress.program();
+        let address = buffer.bus_addr().0 + program.offset as u64;
+        active.phase = Phase::Running;
+        let old_hcsplt = core::mem::replace(hcsplt, program.hcsplt);
+        let mut hcchar = program.hcchar;
+        if program.is_periodic && !self.identity.is_emulator {
+            // A periodic transfer is for the next frame: odd if this one is even.
+            let frame = self.registers.read(Register::Hfnum);
+            hcchar.set(Hcchar::ODD_FRAME, frame & 1 == 0);
+        }
+        if old_hcsplt != program.hcsplt {
+            self.write_channel(index, ChannelRegister::Hcsplt, program.hcsplt);
+        }
+        self.write_channel(index, ChannelRegister::Hctsiz, program.hctsiz);
+        // The controller's window is the low 4 GiB of bus addresses; DMA memory is taken from there.
+        #[expect(clippy::cast_possible_truncation, reason = "see the line above")]
+        self.write_channel(index, ChannelRegister::Hcdma, address as u32);
+        self.start_channel(index, hcchar);
+    }
+
+    /// Sets a programmed channel going.
+    fn start_channel(&mut self, index: usize, hcchar: Hcchar) {
+        self.write_channel(index, ChannelRegister::Hcchar, (hcchar | Hcchar::ENABLE).bits());
+        let hcint = Hcint::from_bits_retain(self.read_channel(index, ChannelRegister::Hcint));
+        if hcint.contains(Hcint::HALTED) {
+            self.write_channel(index, ChannelRegister::Hcint, hcint.bits());
+            if let Some(Channel { r#use: Use::Active(active), .. }) = self.channels.get_mut(index) {
+                active.phase = Phase::Halted(hcint);
+            }
+        } else {
+            // In DMA mode everything that needs software halts the channel. If it halted since the read above, the interrupt
+            // comes at once.
+            self.mask_channel(index, Hcint::HALTED | Hcint::AHB_ERROR);
+        }
+    }
+
+    /// Takes a transfer as far as it goes without waiting.
+    fn advance(&mut self, index: usize) {
+        // Each turn is one halt of the channel; what does not halt at once or must rest ends the loop.
+        loop {
+            let Some(Channel { r#use: Use::Active(active), .. }) = self.channels.get_mut(index) else { return };
+            let Phase::Halted(hcint) = active.phase else { return };
+            let needs_hctsiz = active.progress.needs_hctsiz(hcint);
+            let hctsiz = if needs_hctsiz { self.read_channel(index, ChannelRegister::Hctsiz) } else { 0 };
+            let Some(Channel { r#use: Use::Active(active), .. }) = self.channels.get_mut(index) else { return };
+            let next = active.progress.on_halt(hcint, hctsiz);
+            if hcint.contains(Hcint::NAK) {
+                self.counters.naks += 1;
+            }
+            if hcint.intersects(Hcint::TRANSACTION_ERROR | Hcint::TOGGLE_ERROR) {
+                self.counters.transaction_errors += 1;
+            }
+            match next {
+                Next::Done(result) => {
+                    if active.progress.is_bulk() && matches!(result, Ok(1..)) {
+                        self.pace.note_traffic(Instant::now());
+                    }
+                    active.phase = Phase::Done(result);
+                    return;
+                }
+                Next::Again => self.enable(index),
+                Next::AgainAfter(rest) => {
+                    active.phase = Phase::Resting(Instant::now() + rest);
+                    return;
+                }
+                Next::AgainWhenDue => {
+                    active.phase = Phase::Resting(self.pace.next(Instant::now()));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Returns the outcome and, while there is none, when to poll again.
+    pub(super) fn poll_transfer(&mut self, id: TransferId, cx: &Context<'_>) -> (Poll<Completion>, Option<Instant>) {
+        let TransferId { index, serial } = id;
+        let now = Instant::now();
+        // Ends: a phase that lies in the future of `now` is waited for, and no other one leads to itself.
+        loop {
+            self.advance(index);
+            let Some(Channel { r#use: Use::Active(active), .. }) =
+                self.channels.get_mut(index).filter(|channel| channel.serial == serial)
+            else {
+                return (Poll::Pending, None);
+            };
+            let is_late = active.deadline.is_some_and(|deadline| now >= deadline);
+            let wake_at = match active.phase {
+                Phase::Done(_) => return (Poll::Ready(self.complete(index)), None),
+                Phase::Resting(_) if is_late => {
+                    active.phase = Phase::Done(Err(TransferError::Timeout));
+                    continue;
+                }
+                Phase::Resting(at) if now < at => Some(active.deadline.map_or(at, |deadline| deadline.min(at))),
+                Phase::Resting(_) => {
+                    self.enable(index);
+                    continue;
+                }
+                Phase::Running if is_late => {
+                    self.stop(index, TransferError::Timeout);
+                    continue;
+                }
+                Phase::Running => active.deadline,
+                Phase::Stopping(error, give_up) if now >= give_up => {
+                    self.counters.stuck_channels += 1;
+                    let hcchar = self.read_channel(index, ChannelRegister::Hcchar);
+                    log::error!("dwc2: channel {index} does not halt (HCCHAR {hcchar:#010x})");
+                    return (Poll::Ready(self.abandon(index, error)), None);
+                }
+                Phase::Stopping(_, give_up) => Some(give_up),
+                Phase::Halted(_) => None,
+            };
+            active.waker.register(cx.waker());
+            return (Poll::Pending, wake_at);
+        }
+    }
+
+    /// Tells a running channel to halt.
+    fn stop(&mut self, index: usize, error: TransferError) {
+        let is_over = self.disable(index);
+        let Some(Channel { r#use: Use::Active(active), .. }) = self.channels.get_mut(index) else { return };
+        active.phase =
+            if is_over { Phase::Done(Err(error)) } else { Phase::Stopping(error, Instant::now() + HALT_TIMEOUT) };
+        active.waker.wake();
+    }
+
+    /// Tells a channel to halt; returns whether there is nothing to wait for.
+    fn disable(&mut self, index: usize) -> bool {
+        let hcchar = Hcchar::from_bits_retain(self.read_channel(index, ChannelRegister::Hcchar));
+        if !self.identity.is_emulator {
+            self.mask_channel(index, Hcint::HALTED);
+            self.write_channel(index, ChannelRegister::Hcchar, (hcchar | Hcchar::ENABLE | Hcchar::DISABLE).bits());
+            return false;
+        }
+        // See `Identity::is_emulator` for why the channel must rest.
+        let was_running = hcchar.contains(Hcchar::ENABLE) && self.port().contains(Hprt0::ENABLED);
+        self.mask_channel(index, Hcint::empty());
+        self.write_channel(index, ChannelRegister::Hcchar, (hcchar | Hcchar::DISABLE).bits());
+        self.write_channel(index, ChannelRegister::Hcint, u32::MAX);
+        if let Some(channel) = self.channels.get_mut(index) {
+            channel.is_tainted = was_running;
+        }
+        true
+    }
+
+    fn complete(&mut self, index: usize) -> Completion {
+        let Some(channel) = self.channels.get_mut(index) else { return Self::nothing() };
+        let over = channel.when_over();
+        let Use::Active(active) = core::mem::replace(&mut channel.r#use, over) else { return Self::nothing() };
+        let Active { progress, buffer, phase, .. } = active;
+        let result = match phase {
+            Phase::Done(result) => result,
+            _ => Err(TransferError::Timeout),
+        };
+        match result {
+            Ok(_) => self.counters.completed += 1,
+            Err(TransferError::Nak) => {}
+            Err(_) => self.counters.failed += 1,
+        }
+        self.free_wakers.wake();
+        let len = if progress.is_in() { result.unwrap_or(0) } else { 0 };
+        Completion { buffer: buffer.map(|buffer| buffer.unshare_first(len)), result, next_pid: progress.next_pid() }
+    }
+
+    /// Ends a transfer whose channel would not halt: the channel keeps the buffer.
+    fn abandon(&mut self, index: usize, error: TransferError) -> Completion {
+        let Some(channel) = self.channels.get_mut(index) else { return Self::nothing() };
+        let Use::Active(active) = core::mem::replace(&mut channel.r#use, Use::Free) else { return Self::nothing() };
+        let next_pid = active.progress.next_pid();
+        channel.r#use = Use::Abandoned { _buffer: active.buffer };
+        self.counters.failed += 1;
+        Completion { buffer: None, result: Err(error), next_pid }
+    }
+
+    fn nothing() -> Completion {
+        Completion { buffer: None, result: Err(TransferError::Gone), next_pid: Pid::Data0 }
+    }
+
+    pub(super) fn forget(&mut self, id: TransferId) {
+        let Some(channel) = self.channels.get_mut(id.index).filter(|channel| channel.serial == id.serial) else {
+            return;
+        };
+        let Use::Active(active) = &mut channel.r#use else { return };
+        let buffer = active.buffer.take();
+        if matches!(active.phase, Phase::Running | Phase::Stopping(..)) {
+            channel.r#use = Use::Abandoned { _buffer: buffer };
+            if self.disable(id.index) {
+                self.set_free(id.index);
+            }
+        } else {
+            self.set_free(id.index);
+        }
+    }
+
+    fn set_free(&mut self, index: usize) {
+        if let Some(channel) = self.channels.get_mut(index) {
+            channel.r#use = channel.when_over();
+        }
+        self.free_wakers.wake();
+    }
+
+    pub(super) fn abort(&mut self, is_meant: impl Fn(u8) -> bool) {
+        for index in 0..self.identity.channels {
+            let Some(Channel { r#use: Use::Active(active), .. }) = self.channels.get_mut(index) else { continue };
+            if !is_meant(active.progress.address()) {
+                continue;
+            }
+            match active.phase {
+                Phase::Running => self.stop(index, TransferError::Gone),
+                Phase::Halted(_) | Phase::Resting(_) => {
+                    active.phase = Phase::Done(Err(TransferError::Gone));
+                    active.waker.wake();
+                }
+                Phase::Stopping(..) | Phase::Done(_) => {}
+            }
+        }
+    }
+
+    fn read_channel(&self, index: usize, register: ChannelRegister) -> u32 {
+        self.registers.read(Register::Channel(index, register))
+    }
+
+    pub(super) fn write_channel(&mut self, index: usize, register: ChannelRegister, value: u32) {
+        self.registers.write(Register::Channel(index, register), value);
+    }
+
+    fn mask_channel(&mut self, index: usize, mask: Hcint) {
+        let Some(channel) = self.channels.get_mut(index) else { return };
+        if core::mem::replace(&mut channel.hcintmsk, mask.bits()) != mask.bits() {
+            self.write_channel(index, ChannelRegister::Hcintmsk, mask.bits());
+        }
+    }
+}
