@@ -1,5 +1,5 @@
 //! Enumeration, hubs, unplug and replug, over the model of the controller's registers.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap fails the test, as it should")]
 
 #[expect(dead_code, reason = "shared with other tests")]
 mod common;

@@ -1,6 +1,6 @@
 //! Transfers on the channels of the controller, over the model of its registers: each error, deadlines, and what a frame
 //! costs.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap fails the test, as it should")]
 
 mod common;
 

@@ -1,13 +1,17 @@
 //! A bus with the model of the controller under it, and everything that must run beside a test.
 
 use embassy_futures::join::join;
-use embassy_futures::select::{Either, select};
+use embassy_futures::select::{Either3, select3};
+use embassy_time::{Duration, Timer};
 use testkit::dma::FakeDma;
 use testkit::time;
 use testkit::usb::{Kind, Machine, Model};
 use usb::bus::{Bus, Claims};
 use usb::descriptor::{Configuration, DeviceDescriptor};
 use usb::dwc2::Controller;
+
+/// The longest a test may take in virtual time.
+const TEST_TIME: Duration = Duration::from_secs(600);
 
 pub(crate) const BOTH: [Kind; 2] = [Kind::Emulator, Kind::Silicon];
 
@@ -41,9 +45,10 @@ pub(crate) fn on_bus<T>(kind: Kind, plug: impl FnOnce(&Model), test: impl AsyncF
             bus.run().await
         });
         let setup = Setup { model: &model, controller: &controller, bus: &bus, pool };
-        match select(machine, test(setup)).await {
-            Either::First(_) => unreachable!("the bus runs for ever"),
-            Either::Second(result) => result,
+        match select3(machine, test(setup), Timer::after(TEST_TIME)).await {
+            Either3::First(_) => unreachable!("the bus runs for ever"),
+            Either3::Second(result) => result,
+            Either3::Third(()) => panic!("the test waits for something that never happens"),
         }
     })
 }
