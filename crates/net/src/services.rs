@@ -21,8 +21,11 @@ pub const CHARGEN_PORT: u16 = 19;
 const BULK_LEN: usize = 64 * 1024;
 const ECHO_LEN: usize = 16 * 1024;
 const SMALL_LEN: usize = 1024;
-/// UDP datagrams that may wait while the worker is busy.
-const UDP_PACKETS: usize = 32;
+/// Room for UDP datagrams that wait (packets, bytes): 40 Mbit/s for the 30 ms that a busy host may keep the node from
+/// running.
+const MANY: (usize, usize) = (128, 128 * DATAGRAM_LEN_MAX);
+const SOME: (usize, usize) = (64, 64 * DATAGRAM_LEN_MAX);
+const FEW: (usize, usize) = (8, 8 * 1024);
 /// Lines of RFC 864: 72 of the 95 printable characters, each line one further.
 const PATTERN_LEN: usize = 95;
 const LINE_LEN: usize = 72;
@@ -75,7 +78,7 @@ pub async fn tcp_chargen(stack: &'static Stack) -> ! {
 
 /// Sends back each datagram, for ever.
 pub async fn udp_echo(stack: &'static Stack) -> ! {
-    let mut socket = bind(stack, ECHO_PORT).await;
+    let mut socket = bind(stack, ECHO_PORT, MANY, SOME).await;
     let mut buffer = [0; DATAGRAM_LEN_MAX];
     loop {
         let datagram = socket.recv_from(&mut buffer).await;
@@ -91,7 +94,7 @@ pub async fn udp_echo(stack: &'static Stack) -> ! {
 
 /// Takes each datagram, for ever.
 pub async fn udp_discard(stack: &'static Stack) -> ! {
-    let mut socket = bind(stack, DISCARD_PORT).await;
+    let mut socket = bind(stack, DISCARD_PORT, SOME, FEW).await;
     loop {
         socket.recv_from(&mut []).await;
     }
@@ -102,7 +105,7 @@ pub async fn udp_discard(stack: &'static Stack) -> ! {
 /// Only for peers on the link: an answer longer than the question, sent to an address that may be forged, would make
 /// the node a tool against others.
 pub async fn udp_chargen(stack: &'static Stack) -> ! {
-    let mut socket = bind(stack, CHARGEN_PORT).await;
+    let mut socket = bind(stack, CHARGEN_PORT, FEW, FEW).await;
     let mut characters = Characters::new();
     let mut answer = [0; CHARGEN_DATAGRAM_LEN];
     loop {
@@ -116,9 +119,9 @@ pub async fn udp_chargen(stack: &'static Stack) -> ! {
     }
 }
 
-async fn bind(stack: &'static Stack, port: u16) -> UdpSocket {
+async fn bind(stack: &'static Stack, port: u16, rx: (usize, usize), tx: (usize, usize)) -> UdpSocket {
     loop {
-        match UdpSocket::bind(stack, port, UDP_PACKETS, UDP_PACKETS * DATAGRAM_LEN_MAX) {
+        match UdpSocket::bind_with(stack, port, rx, tx) {
             Ok(socket) => return socket,
             // Not reached: the ports are not 0.
             Err(_) => Timer::after_secs(1).await,

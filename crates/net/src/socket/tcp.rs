@@ -20,6 +20,9 @@ use crate::stack::{Inner, Stack, is_closed, now};
 /// A peer that does not acknowledge data, or keep-alives, for this long is given up. RFC 9293, section 3.8.3, asks for at
 /// least 100 s for an end user's connection; a node would rather have its socket back.
 const PEER_TIMEOUT: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(30);
+/// A client that has asked for a connection has this long to confirm it: half-open connections, which cost a forger
+/// nothing, do not hold a server's sockets for long.
+const HANDSHAKE_TIMEOUT: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(5);
 /// How long a connection may be silent before the peer is asked whether it is still there.
 const KEEP_ALIVE: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(10);
 /// How long to wait for a peer to say good-bye after we have.
@@ -81,6 +84,7 @@ impl TcpSocket {
                 if socket.is_open() {
                     return Ok(());
                 }
+                socket.set_timeout(Some(HANDSHAKE_TIMEOUT));
                 socket.listen(IpListenEndpoint { addr: None, port }).map_err(|_| TcpError::NoRoute)
             })?;
             // A half-open connection that comes to nothing goes back to listening by itself, or to closed by its timeout.
@@ -95,6 +99,7 @@ impl TcpSocket {
             })
             .await;
             if state != State::Closed {
+                self.with(|socket| socket.set_timeout(Some(PEER_TIMEOUT)));
                 return Ok(());
             }
         }
@@ -115,6 +120,7 @@ impl TcpSocket {
                 return Err(TcpError::NoRoute);
             }
             let socket = sockets.get_mut::<tcp::Socket<'_>>(self.handle);
+            socket.set_timeout(Some(PEER_TIMEOUT));
             socket.connect(iface.context(), peer, self.stack.take_port()).map_err(|_| TcpError::NoRoute)?;
         }
         self.stack.kick();

@@ -69,8 +69,22 @@ impl UdpSocket {
     ///
     /// [`UdpError::PortUnusable`].
     pub fn bind(stack: &'static Stack, port: u16, packets: usize, len: usize) -> Result<Self, UdpError> {
-        let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; packets], vec![0; len]);
-        let mut socket = udp::Socket::new(buffer(), buffer());
+        Self::bind_with(stack, port, (packets, len), (packets, len))
+    }
+
+    /// As [`bind`](Self::bind), with different room (packets, bytes) for what is received and what is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`UdpError::PortUnusable`].
+    pub fn bind_with(
+        stack: &'static Stack,
+        port: u16,
+        rx: (usize, usize),
+        tx: (usize, usize),
+    ) -> Result<Self, UdpError> {
+        let buffer = |(packets, len)| udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; packets], vec![0; len]);
+        let mut socket = udp::Socket::new(buffer(rx), buffer(tx));
         let port = if port == 0 { stack.take_port() } else { port };
         socket.bind(IpListenEndpoint { addr: None, port }).map_err(|_| UdpError::PortUnusable)?;
         Ok(Self { stack, handle: stack.inner.borrow_mut().sockets.add(socket) })
@@ -97,11 +111,12 @@ impl UdpSocket {
         poll_fn(|cx| {
             self.with(|socket| match socket.recv() {
                 Ok((data, meta)) => {
-                    for (to, from) in buffer.iter_mut().zip(data) {
-                        *to = *from;
+                    let len = data.len().min(buffer.len());
+                    if let (Some(to), Some(from)) = (buffer.get_mut(..len), data.get(..len)) {
+                        to.copy_from_slice(from);
                     }
                     let (peer, local) = (SocketAddr::from(meta.endpoint), meta.local_address.map(IpAddr::from));
-                    Poll::Ready(Datagram { len: data.len().min(buffer.len()), peer, local })
+                    Poll::Ready(Datagram { len, peer, local })
                 }
                 Err(_) => {
                     socket.register_recv_waker(cx.waker());

@@ -150,9 +150,17 @@ impl Port {
 struct HubState {
     ports: RefCell<Vec<Rc<Port>>>,
     taps: RefCell<Vec<Tap>>,
+    /// One of so many frames is lost; 0 for none.
+    loss: Cell<u32>,
+    random: Cell<u32>,
 }
 
 impl HubState {
+    fn loses(&self) -> bool {
+        self.random.set(self.random.get().wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+        self.loss.get() > 0 && (self.random.get() >> 16) % self.loss.get() == 0
+    }
+
     fn ports(&self) -> Vec<Rc<Port>> {
         self.ports.borrow().clone()
     }
@@ -223,6 +231,11 @@ impl Lab {
         self.add_tap(true)
     }
 
+    /// Has the hub lose one of `loss` frames; 0 for none.
+    pub(crate) fn lose(&self, loss: u32) {
+        self.hub.loss.set(loss);
+    }
+
     /// Returns a tap that sees what nodes send, and not what comes from other taps.
     pub(crate) fn tap_of_nodes(&self) -> Tap {
         self.add_tap(false)
@@ -261,7 +274,7 @@ async fn send(port: Rc<Port>, hub: Rc<HubState>) {
         let frame = port.exchange.take_tx_frame().await;
         let bytes = frame.buffer.bytes()[frame.frame.clone()].to_vec();
         assert!(frame.frame.start >= HEADROOM, "the driver has no room for its header");
-        if port.is_plugged.get() {
+        if port.is_plugged.get() && !hub.loses() {
             hub.show(&bytes, None);
             for other in hub.ports().iter().filter(|other| !Rc::ptr_eq(other, &port)) {
                 other.receive(&bytes).await;

@@ -53,47 +53,116 @@ fn ping_is_answered_over_ipv4_and_ipv6() {
     });
 }
 
+/// Has `clients` send `len` bytes each to the echo service, and compares every byte that comes back.
+async fn echo_all(lab: &Lab, server: &Node, client: &Node, clients: usize, len: usize, disturb: impl AsyncFnOnce()) {
+    for _ in 0..clients {
+        lab.tasks.spawn(services::tcp_echo(server.stack));
+    }
+    let done = Rc::new(Cell::new(0));
+    for number in 0..clients {
+        let (done, peer, stack) = (done.clone(), at(server, services::ECHO_PORT), client.stack);
+        lab.tasks.spawn(async move {
+            let mut socket = TcpSocket::new(stack, 16 * 1024, 16 * 1024);
+            socket.connect(peer).await.unwrap();
+            let (mut reader, mut writer) = socket.split();
+            let write = async {
+                let data: Vec<u8> = (0..len).map(|at| byte(number, at)).collect();
+                writer.write_all(&data).await.unwrap();
+            };
+            let read = async {
+                let mut buffer = [0; 4096];
+                let mut at = 0;
+                while at < len {
+                    let got = reader.read(&mut buffer).await.unwrap();
+                    assert!(got > 0, "the connection ended after {at} bytes");
+                    for byte_got in &buffer[..got] {
+                        assert_eq!(*byte_got, byte(number, at), "client {number}, byte {at}");
+                        at += 1;
+                    }
+                }
+            };
+            embassy_futures::join::join(read, write).await;
+            socket.close().await;
+            done.set(done.get() + 1);
+        });
+    }
+    disturb().await;
+    wait_until(SECOND * 600, "all clients have all bytes", || done.get() == clients).await;
+    wait_until(SECOND * 60, "all connections are closed", || server.stack.status().tcp_connections == 0).await;
+}
+
 #[test]
 fn sixteen_clients_get_their_mebibyte_back() {
     lab::run(|lab| async move {
         let (server, client) = pair(&lab).await;
-        for _ in 0..16 {
-            lab.tasks.spawn(services::tcp_echo(server.stack));
-        }
-        let done = Rc::new(Cell::new(0));
-        for number in 0..16 {
-            let (done, peer) = (done.clone(), at(&server, services::ECHO_PORT));
-            let stack = client.stack;
-            lab.tasks.spawn(async move {
-                let mut socket = TcpSocket::new(stack, 16 * 1024, 16 * 1024);
-                socket.connect(peer).await.unwrap();
-                let (mut reader, mut writer) = socket.split();
-                const LEN: usize = 1 << 20;
-                let write = async {
-                    let data: Vec<u8> = (0..LEN).map(|at| byte(number, at)).collect();
-                    writer.write_all(&data).await.unwrap();
-                };
-                let read = async {
-                    let mut buffer = [0; 4096];
-                    let mut at = 0;
-                    while at < LEN {
-                        let len = reader.read(&mut buffer).await.unwrap();
-                        assert!(len > 0, "the connection ended after {at} bytes");
-                        for got in &buffer[..len] {
-                            assert_eq!(*got, byte(number, at), "client {number}, byte {at}");
-                            at += 1;
-                        }
-                    }
-                };
-                embassy_futures::join::join(read, write).await;
-                socket.close().await;
-                done.set(done.get() + 1);
-            });
-        }
-        wait_until(SECOND * 60, "all clients have all bytes", || done.get() == 16).await;
-        wait_until(SECOND * 10, "all connections are closed", || server.stack.status().tcp_connections == 0).await;
+        echo_all(&lab, &server, &client, 16, 1 << 20, async || {}).await;
         server.assert_no_leak();
         client.assert_no_leak();
+    });
+}
+
+#[test]
+fn lost_frames_cost_time_and_nothing_else() {
+    lab::run(|lab| async move {
+        let (server, client) = pair(&lab).await;
+        client.stack.ping(at(&server, 0).ip(), 10, DISCOVERY).await.unwrap();
+        lab.lose(20);
+        echo_all(&lab, &server, &client, 8, 1 << 18, async || {}).await;
+    });
+}
+
+#[test]
+fn a_connection_outlives_a_pulled_cable() {
+    lab::run(|lab| async move {
+        let (server, client) = pair(&lab).await;
+        let disturb = async || {
+            for _ in 0..3 {
+                Timer::after_millis(5).await;
+                server.plug(false);
+                Timer::after(SECOND * 2).await;
+                server.plug(true);
+            }
+        };
+        echo_all(&lab, &server, &client, 4, 1 << 20, disturb).await;
+        assert!(server.exchange.counters().link_ups == 4);
+    });
+}
+
+#[test]
+fn half_open_connections_do_not_hold_a_server() {
+    lab::run(|lab| async move {
+        let (server, client) = pair(&lab).await;
+        for _ in 0..4 {
+            lab.tasks.spawn(services::tcp_echo(server.stack));
+        }
+        let tap = lab.tap();
+        let mut socket = TcpSocket::new(client.stack, 1024, 1024);
+        socket.connect(at(&server, services::ECHO_PORT)).await.unwrap();
+        let is_syn =
+            |frame: &[u8]| (frame[12..14] == [8, 0] && frame[23] == 6 && frame[47] == 2).then(|| frame.to_vec());
+        let syn = tap.find(DISCOVERY, is_syn).await.expect("the request");
+        socket.close().await;
+        Timer::after(SECOND).await;
+        // From other ports of the client, which knows nothing of them; its resets are lost.
+        lab.lose(1);
+        for port in 1..=4u16 {
+            let mut forged = syn.clone();
+            let old = u16::from_be_bytes([forged[34], forged[35]]);
+            let sum = u16::from_be_bytes([forged[50], forged[51]]);
+            forged[34..36].copy_from_slice(&port.to_be_bytes());
+            // RFC 1624: the new sum is ~(~sum + ~old + new).
+            let mut new = u32::from(!sum) + u32::from(!old) + u32::from(port);
+            new = (new & 0xFFFF) + (new >> 16);
+            forged[50..52].copy_from_slice(&(!(new as u16)).to_be_bytes());
+            tap.send(&forged).await;
+        }
+        Timer::after(SECOND).await;
+        assert_eq!(server.stack.counters().malformed(), 0);
+        assert_eq!(server.stack.status().tcp_connections, 4, "all sockets are taken");
+        Timer::after(SECOND * 5).await;
+        lab.lose(0);
+        assert_eq!(server.stack.status().tcp_connections, 0);
+        socket.connect(at(&server, services::ECHO_PORT)).await.unwrap();
     });
 }
 
