@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 server for pages that are made when they are asked for: GET and HEAD, keep-alive, pipelining.
 //!
-//! `picoserve` was tried on paper and left out: its router fixes the pages at compile time, while here the kernel supplies
+//! `picoserve` was weighed and left out: its router fixes the pages at compile time, while here the kernel supplies
 //! them as one object; and what remains of HTTP for two methods without bodies is less code than the adapter. Requests
 //! are parsed by `httparse`.
 

@@ -36,22 +36,19 @@ pub async fn run(stack: &'static Stack) -> ! {
     let mut link = None;
     loop {
         link = Some(wait_link(stack, link).await);
-        match select(keep(stack), wait_link(stack, link)).await {
-            Either::First(()) => {}
-            // Started anew, with `link` older than the present one.
-            Either::Second(_) => {}
-        }
+        // Ends when the link has come up once more, which the next round starts with.
+        select(keep(stack), wait_link(stack, link)).await;
     }
 }
 
-/// Keeps the addresses on one link. Ends when IPv6 can't be used on it.
-async fn keep(stack: &'static Stack) {
+/// Keeps the addresses on one link, for ever.
+async fn keep(stack: &'static Stack) -> ! {
     stack.set_ipv6(&[], None);
     let mac = stack.shared.mac.get();
     let link_local = from_prefix(LINK_LOCAL_PREFIX, mac);
     if has_duplicate(stack, link_local).await {
         // RFC 4862, section 5.4.5: two stations with the same MAC address; there is no point in trying others.
-        return core::future::pending().await;
+        core::future::pending::<()>().await;
     }
     let mut slaac = Slaac::default();
     // Addresses that nobody objected to; and prefixes for which somebody did.

@@ -6,7 +6,7 @@ use edge_mdns::domain::base::iana::Class;
 use edge_mdns::domain::base::net::{Ipv4Addr as Ipv4, Ipv6Addr as Ipv6};
 use edge_mdns::domain::base::{Record, Rtype, Ttl};
 use edge_mdns::domain::rdata::{A, Aaaa, AllRecordData, Ptr, Srv};
-use edge_mdns::{DNS_SD_OWNER, HostAnswer, NameSlice, RecordDataChain, Txt};
+use edge_mdns::{HostAnswer, NameSlice, RecordDataChain, Txt};
 use heapless::Vec;
 
 use crate::http::HTTP_PORT;
@@ -83,7 +83,6 @@ type Data<'r> = RecordDataChain<Txt<'r>, AllRecordData<&'r [u8], NameSlice<'r>>>
 
 /// The name under which service types are listed (RFC 6763, section 9).
 const SERVICE_TYPES: &[&str] = &["_services", "_dns-sd", "_udp", "local"];
-const _: NameSlice<'_> = DNS_SD_OWNER;
 
 /// Returns the IPv6 address in a record's data.
 pub(super) fn to_ipv6(data: &Aaaa) -> Ipv6Addr {

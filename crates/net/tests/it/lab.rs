@@ -158,7 +158,7 @@ struct HubState {
 impl HubState {
     fn loses(&self) -> bool {
         self.random.set(self.random.get().wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
-        self.loss.get() > 0 && (self.random.get() >> 16) % self.loss.get() == 0
+        self.loss.get() > 0 && (self.random.get() >> 16).is_multiple_of(self.loss.get())
     }
 
     fn ports(&self) -> Vec<Rc<Port>> {
