@@ -154,7 +154,7 @@ pub struct TransferId {
     pub serial: u32,
 }
 
-/// A host controller with one root port.
+/// A host controller with one root port. While that is not enabled, every transfer ends with [`TransferError::Gone`].
 pub trait HostController {
     /// Returns whether a device is connected to the root port.
     fn is_connected(&self) -> bool;

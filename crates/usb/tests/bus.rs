@@ -192,6 +192,34 @@ fn an_unplugged_device_ends_its_transfers_and_a_new_one_is_offered() {
 }
 
 #[test]
+fn a_device_that_is_unplugged_while_it_is_enumerated_holds_nothing_up() {
+    for kind in BOTH {
+        on_bus(
+            kind,
+            |_| {},
+            async |Setup { model, bus, .. }| {
+                // From before the reset to after the last request.
+                for round in 0..40 {
+                    model.plug(ecm(Speed::High));
+                    Timer::after_micros(500 + round * 5_000).await;
+                    model.unplug();
+                    Timer::after_millis(3).await;
+                    // Those that got through are taken and gone.
+                    while let Ok(device) = with_timeout(Duration::from_micros(1), bus.next_device()).await {
+                        assert!(with_timeout(Duration::from_millis(1), device.gone()).await.is_ok());
+                    }
+                    model.plug(ecm(Speed::High));
+                    let device = with_timeout(Duration::from_millis(400), bus.next_device()).await;
+                    assert!(device.is_ok(), "{kind:?} round {round}");
+                    model.unplug();
+                    Timer::after_millis(200).await;
+                }
+            },
+        );
+    }
+}
+
+#[test]
 fn a_hub_that_is_unplugged_takes_what_is_behind_it_along() {
     for kind in BOTH {
         on_bus(

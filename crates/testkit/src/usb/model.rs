@@ -340,6 +340,12 @@ impl State {
             (Kind::Silicon, false) => {
                 assert!(!(enable && was_enabled), "channel {index} is enabled while it runs");
                 assert!(channel.hcint == 0 || !enable, "channel {index} is enabled with HCINT {:#x}", channel.hcint);
+                let is_odd = value & Hcchar::ODD_FRAME.bits() != 0;
+                let is_interrupt = value & Hcchar::KIND.bits() == Hcchar::KIND.bits();
+                assert!(
+                    !(enable && is_interrupt) || is_odd == (self.frame & 1 == 0),
+                    "a periodic transfer is for the next frame"
+                );
                 channel.hcchar = value;
             }
         }

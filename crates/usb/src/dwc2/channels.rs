@@ -105,7 +105,7 @@ impl<R: RegisterAccess> State<R> {
         };
         channel.serial = channel.serial.wrapping_add(1);
         let id = TransferId { index, serial: channel.serial };
-        let phase = match (fits, self.is_connected) {
+        let phase = match (fits, self.is_enabled) {
             (false, _) => Phase::Done(Err(TransferError::TooLong { len })),
             (true, false) => Phase::Done(Err(TransferError::Gone)),
             (true, true) => Phase::Running,

@@ -24,7 +24,8 @@ pub(super) struct State<R> {
     pub(super) free_wakers: MultiWakerRegistration<8>,
     pub(super) port_waker: WakerRegistration,
     pub(super) has_port_changed: bool,
-    pub(super) is_connected: bool,
+    /// Whether traffic passes the root port, as of its last change.
+    pub(super) is_enabled: bool,
     pub(super) is_started: bool,
     pub(super) pace: Pace,
     pub(super) counters: Counters,
@@ -40,7 +41,7 @@ impl<R: RegisterAccess> State<R> {
             free_wakers: MultiWakerRegistration::new(),
             port_waker: WakerRegistration::new(),
             has_port_changed: false,
-            is_connected: false,
+            is_enabled: false,
             is_started: false,
             pace: Pace::default(),
             counters: Counters::default(),
@@ -64,7 +65,6 @@ impl<R: RegisterAccess> State<R> {
         let port = self.port();
         self.write_port(port | Hprt0::POWER);
         self.is_started = true;
-        self.is_connected = port.contains(Hprt0::CONNECTED);
         self.has_port_changed = true;
         self.port_waker.wake();
     }
@@ -91,8 +91,8 @@ impl<R: RegisterAccess> State<R> {
     }
 
     pub(super) fn on_port_change(&mut self, port: Hprt0) {
-        self.is_connected = port.contains(Hprt0::CONNECTED);
-        if !self.is_connected {
+        self.is_enabled = port.contains(Hprt0::CONNECTED | Hprt0::ENABLED);
+        if !self.is_enabled {
             self.abort(|_| true);
         } else if let Some(speed) = self.enabled_speed() {
             let clocks = if speed == Speed::High { MICROFRAME_CLOCKS } else { FRAME_CLOCKS };
