@@ -49,8 +49,9 @@ pub(crate) fn spawn_network(spawner: Spawner, node: &'static Node, stack: &'stat
         spawner.spawn(tcp_discard_task(stack)?);
         spawner.spawn(tcp_chargen_task(stack)?);
     }
+    let pages: &'static NodePages = Box::leak(Box::new(NodePages::new(node)));
     for _ in 0..HTTP_CLIENTS {
-        spawner.spawn(http_task(node, stack)?);
+        spawner.spawn(http_task(pages, stack)?);
     }
     for core in 1..=WORKERS {
         spawner.spawn(ping_task(stack, core)?);
@@ -173,8 +174,8 @@ async fn udp_chargen_task(stack: &'static Stack) {
 }
 
 #[task(pool_size = HTTP_CLIENTS)]
-async fn http_task(node: &'static Node, stack: &'static Stack) {
-    http::serve(stack, http::HTTP_PORT, &NodePages(node)).await
+async fn http_task(pages: &'static NodePages, stack: &'static Stack) {
+    http::serve(stack, http::HTTP_PORT, pages).await
 }
 
 #[task(pool_size = WORKERS)]

@@ -96,7 +96,8 @@ fn set_alarm(queue: &mut Queue) {
         return;
     }
     // Both factors and both conversions round down: two ticks more, and the wake-up never comes too early and repeats.
-    let at = (u128::from(next) * u128::from(TICKS_PER_MICRO.load(Ordering::Relaxed)) >> TICKS_PER_MICRO_POINT) + 2;
+    let product = u128::from(next) * u128::from(TICKS_PER_MICRO.load(Ordering::Relaxed));
+    let at = (product >> TICKS_PER_MICRO_POINT) + 2;
     let at = at.saturating_add(START.load(Ordering::Relaxed).into());
     CNTV_CVAL_EL0.set(u64::try_from(at).unwrap_or(u64::MAX));
     CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET + CNTV_CTL_EL0::IMASK::CLEAR);
