@@ -13,7 +13,7 @@ use testkit::time;
 use testkit::usb::ecm::Ecm;
 use testkit::usb::rndis::{Rndis, packet};
 use testkit::usb::{Fault, Function, Kind, Machine, Model, Node};
-use usb::bus::Bus;
+use usb::bus::{Bus, Claims};
 use usb::dwc2::Controller;
 use usb::host::Speed;
 
@@ -375,4 +375,36 @@ fn what_an_adapter_says_about_its_address_is_checked() {
         wait(|| exchange.counters().restarts == 2).await;
         assert!(exchange.nic().is_none());
     });
+}
+
+#[test]
+fn every_driver_is_in_the_table() {
+    let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let table = std::fs::read_to_string(sources.join("usbnet.rs")).unwrap();
+    let mut drivers = 0;
+    for file in std::fs::read_dir(&sources).unwrap() {
+        let path = file.unwrap().path();
+        let is_driver = path.is_file()
+            && path.file_name().is_some_and(|name| name != "usbnet.rs")
+            && std::fs::read_to_string(&path).unwrap().contains("fn rate(configuration: &Configuration)");
+        if is_driver {
+            drivers += 1;
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            assert!(table.contains(&format!("\n    {name}: ")), "{name} has no line in the table of usbnet.rs");
+        }
+    }
+    assert!(drivers >= 2);
+}
+
+#[test]
+fn of_two_configurations_the_preferred_one_is_taken() {
+    let [ecm, rndis] = [Ecm::new(64).configurations(), Rndis::default().configurations()]
+        .map(|all| usb::descriptor::Configuration::parse(&all[0]).unwrap());
+    let device = usb::descriptor::DeviceDescriptor::parse(&Ecm::new(64).device_descriptor()).unwrap();
+    for (prefer, is_ecm) in [(Preference::Ecm, true), (Preference::Rndis, false)] {
+        let nics = UsbNics { prefer };
+        let (ecm, rndis) = (nics.rate(&device, &ecm), nics.rate(&device, &rndis));
+        assert!(ecm > 0 && rndis > 0);
+        assert_eq!(ecm > rndis, is_ecm);
+    }
 }

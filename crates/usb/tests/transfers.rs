@@ -249,6 +249,81 @@ fn a_channel_that_does_not_halt_is_given_up_and_the_others_go_on() {
 }
 
 #[test]
+fn a_transfer_that_the_emulators_device_holds_is_completed_by_an_interrupt() {
+    on_bus(Kind::Emulator, plug, async |Setup { model, bus, mut pool, .. }| {
+        let device = bus.next_device().await;
+        let (receive, _) = pipes(&device);
+        model.hold(0x82);
+        let mut buffer = Some(pool.take(2048).unwrap());
+        for _ in 0..20 {
+            let waiting = receive.start(buffer.take().unwrap(), 2048, None);
+            let later = async {
+                Timer::after_secs(4).await;
+                model.with(&[], |ecm: &mut Ecm| ecm.to_node.push_back(pattern(300)));
+                Instant::now()
+            };
+            let (done, at) = embassy_futures::join::join(waiting, later).await;
+            assert_eq!(done.result, Ok(300));
+            assert!(at.elapsed() < Duration::from_millis(1), "{}", at.elapsed());
+            buffer = done.buffer;
+        }
+    });
+}
+
+#[test]
+fn a_channel_with_a_transfer_that_the_emulator_still_has_is_not_used_again() {
+    on_bus(Kind::Emulator, plug, async |Setup { model, bus, mut pool, .. }| {
+        let device = bus.next_device().await;
+        let (receive, send) = pipes(&device);
+        model.hold(0x82);
+        // The model panics when one of these channels is enabled again.
+        for _ in 0..3 {
+            let deadline = Some(Instant::now() + Duration::from_millis(10));
+            let done = receive.start(pool.take(2048).unwrap(), 2048, deadline).await;
+            assert_eq!(done.result, Err(TransferError::Timeout));
+        }
+        let mut buffer = Some(pool.take(64).unwrap());
+        for _ in 0..100 {
+            let done = send.start(buffer.take().unwrap(), 60, None).await;
+            assert_eq!(done.result, Ok(60));
+            buffer = done.buffer;
+        }
+    });
+}
+
+#[test]
+fn split_transactions_survive_a_busy_hub_and_lost_packets() {
+    let behind_hub = |model: &Model| {
+        let hub = Hub::new(2, Speed::High).with(2, Node::new(Speed::Full, Box::new(Ecm::new(64))));
+        model.plug(Node::new(Speed::High, Box::new(hub)));
+    };
+    on_bus(Kind::Silicon, behind_hub, async |Setup { model, bus, mut pool, .. }| {
+        let device = bus.next_device().await;
+        let (receive, send) = pipes(&device);
+        let trouble = [
+            Fault::SplitPending,
+            Fault::SplitPending,
+            Fault::Nak,
+            Fault::NoAnswer,
+            Fault::SplitPending,
+            Fault::NoAnswer,
+        ];
+        model.fail(device.address(), 2, &trouble);
+        model.fail(device.address(), 0x82, &trouble);
+        let mut buffer = pool.take(2048).unwrap();
+        buffer.bytes_mut()[..1000].copy_from_slice(&pattern(1000));
+        let done = send.start(buffer, 1000, None).await;
+        assert_eq!(done.result, Ok(1000));
+        assert_eq!(model.with(&[2], |ecm: &mut Ecm| ecm.from_node.clone()), [pattern(1000)]);
+        model.with(&[2], |ecm: &mut Ecm| ecm.to_node.push_back(pattern(700)));
+        let done = receive.start(done.buffer.unwrap(), 2048, None).await;
+        assert_eq!(done.result, Ok(700));
+        assert_eq!(done.buffer.unwrap().bytes()[..700], pattern(700));
+        assert_eq!(model.faults_left(), 0);
+    });
+}
+
+#[test]
 fn more_transfers_than_channels_wait_for_their_turn() {
     let many = |model: &Model| {
         let node = || Node::new(Speed::Full, Box::new(Ecm::new(64)));

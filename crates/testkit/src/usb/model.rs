@@ -62,6 +62,8 @@ struct Channel {
     hcdma: u32,
     /// Emulator: tries again every 250 µs, whatever the registers say.
     has_retry: bool,
+    /// Emulator: the device holds the transfer and completes it later.
+    is_held: bool,
     /// Silicon: told to stop.
     is_stopping: bool,
     is_hung: bool,
@@ -81,6 +83,8 @@ struct State {
     /// Faults by device address and endpoint address, in order.
     faults: HashMap<(u8, u8), Vec<Fault>>,
     accesses: u64,
+    /// Endpoint addresses of which the emulator holds transfers instead of answering NAK, as usb-redir may.
+    holding: Vec<u8>,
 }
 
 /// The register block. Clones are the same block.
@@ -102,6 +106,7 @@ impl Model {
             frame: 0,
             faults: HashMap::new(),
             accesses: 0,
+            holding: Vec::new(),
         })))
     }
 
@@ -169,6 +174,11 @@ impl Model {
     /// Lets the next transactions with an endpoint go wrong.
     pub fn fail(&self, address: u8, endpoint: u8, faults: &[Fault]) {
         self.state().faults.entry((address, endpoint)).or_default().extend(faults);
+    }
+
+    /// Has transfers with an endpoint held until there is data, as usb-redir may. Emulator only.
+    pub fn hold(&self, endpoint: u8) {
+        self.state().holding.push(endpoint);
     }
 
     /// Returns how many faults have not happened yet.
@@ -330,6 +340,7 @@ impl State {
             (Kind::Emulator, false) => {
                 channel.hcchar = value;
                 if enable && !was_enabled {
+                    assert!(!channel.is_held, "QEMU would die: channel {index} still has a transfer in flight");
                     self.emulate(index);
                 }
             }
@@ -374,6 +385,7 @@ impl State {
         self.frame += 1;
         for index in 0..CHANNELS {
             match self.kind {
+                Kind::Emulator if self.channels[index].is_held => self.emulate(index),
                 Kind::Emulator if self.channels[index].has_retry && self.frame.is_multiple_of(2) => self.emulate(index),
                 Kind::Emulator => {}
                 Kind::Silicon => self.run_channel(index),
@@ -402,8 +414,13 @@ impl State {
         } else {
             transfer_out(node, &endpoint, &dma.device_read(address, round))
         };
+        let is_held = answer == Answer::Nak && self.holding.contains(&endpoint.number);
         let channel = &mut self.channels[index];
         channel.has_retry = false;
+        channel.is_held = is_held;
+        if is_held {
+            return;
+        }
         let bits = match answer {
             Answer::Data(data) => {
                 let actual = if endpoint.is_in { data.len() } else { round };
