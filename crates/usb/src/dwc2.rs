@@ -1,8 +1,8 @@
 //! Driver for the DesignWare Hi-Speed USB 2.0 OTG controller (DWC2) as a host, in buffer DMA mode.
 //!
 //! A transfer takes a channel, which is programmed, enabled and then halts by itself, done or not. What a halt means and
-//! what comes next is decided by [`transfer::Progress`], which touches no register; this file moves registers, buffers and
-//! wakers. Right after enabling a channel its interrupt register is read once: on QEMU nearly every transfer is over by
+//! what comes next is decided by [`transfer::Progress`], which touches no register; `channels` moves registers, buffers
+//! and wakers. Right after enabling a channel its interrupt register is read once: on QEMU nearly every transfer is over by
 //! then and costs neither an interrupt nor a trip through the executor.
 //!
 //! Two kinds of controller are told apart, once, by their ID registers, see [`identity`].
@@ -12,7 +12,7 @@
 //! of UDP both ways at once without loss; ping 0.7 ms; the NIC is up 150 ms after the reset vector, 50 ms of which are the
 //! reset of the root port.
 //!
-//! Tested over a model of the registers (`tests/dwc2.rs`) and with QEMU's usb-net and usb-hub. Never on a board yet: core
+//! Tested over a model of the registers (`tests/transfers.rs`) and with QEMU's usb-net and usb-hub. Never on a board yet: core
 //! initialisation, split transactions and high-speed flow control follow Linux and the specification, but have only
 //! met the model.
 
@@ -125,17 +125,17 @@ impl<R: RegisterAccess> Controller<R> {
             return Err(InitError::NoDma { ghwcfg2 });
         }
         self.write(Register::Gahbcfg, 0);
+        // The PHY on the chip is UTMI+ with 8 bits, and VBUS is switched by the board. The choice of the PHY counts from
+        // the reset on, which keeps it (Linux `dwc2_hs_phy_init`: "Reset after setting the PHY parameters").
         self.modify(Register::Gusbcfg, |usbcfg| {
-            // VBUS is switched by the board, not by an ULPI PHY.
-            usbcfg & !(Gusbcfg::ULPI_EXTERNAL_VBUS | Gusbcfg::TERM_SELECT_PULSE).bits()
+            let phy = Gusbcfg::ULPI | Gusbcfg::PHY_16_BIT | Gusbcfg::ULPI_EXTERNAL_VBUS | Gusbcfg::TERM_SELECT_PULSE;
+            usbcfg & !phy.bits()
         });
         self.wait(|grstctl| grstctl.contains(Grstctl::AHB_IDLE)).await?;
         self.write(Register::Grstctl, Grstctl::CORE_RESET.bits());
         self.wait(|grstctl| !grstctl.contains(Grstctl::CORE_RESET) && grstctl.contains(Grstctl::AHB_IDLE)).await?;
-        // The PHY on the chip is UTMI+ with 8 bits; the core of the emulator has none and starts as a host.
         self.modify(Register::Gusbcfg, |usbcfg| {
-            let cleared = Gusbcfg::ULPI | Gusbcfg::PHY_16_BIT | Gusbcfg::FORCE_DEVICE | Gusbcfg::SRP | Gusbcfg::HNP;
-            usbcfg & !cleared.bits() | Gusbcfg::FORCE_HOST.bits()
+            usbcfg & !(Gusbcfg::FORCE_DEVICE | Gusbcfg::SRP | Gusbcfg::HNP).bits() | Gusbcfg::FORCE_HOST.bits()
         });
         if !identity.is_emulator {
             Timer::after(FORCE_MODE_TIME).await;
