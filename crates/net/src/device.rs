@@ -80,6 +80,7 @@ impl phy::TxToken for TxToken {
         buffer.send(len, |frame| {
             let result = f(frame);
             filter::count_sent(frame, &self.0.counters);
+            self.0.watch.see_sent(frame);
             result
         })
     }

@@ -12,6 +12,7 @@ use crate::checksum;
 use crate::counters::{Counters, Event};
 
 const DHCP_CLIENT_PORT: u16 = 68;
+const DHCP_SERVER_PORT: u16 = 67;
 const ETHERNET_HEADER_LEN: usize = 14;
 const IPV4_HEADER_LEN: usize = 20;
 const IPV6_HEADER_LEN: usize = 40;
@@ -84,8 +85,8 @@ pub(crate) enum Seen<'f> {
     Arp(Arp),
     /// An ICMPv6 message.
     Icmpv6 { source: Ipv6Addr, hop_limit: u8, message: &'f [u8] },
-    /// A DHCP server's message that refuses what this node asked for.
-    DhcpNak,
+    /// A DHCP server's message that refuses what this node asked for in the transaction of this number.
+    DhcpNak(u32),
     /// Anything else.
     Other,
 }
@@ -171,7 +172,11 @@ fn parse_dhcp<'f>(message: &[u8], own: MacAddress) -> Result<Seen<'f>, Event> {
     let packet = DhcpPacket::new_checked(message).map_err(|_| Event::DhcpMalformed)?;
     let message = DhcpRepr::parse(&packet).map_err(|_| Event::DhcpMalformed)?;
     let is_ours = message.client_hardware_address.0 == own.0;
-    Ok(if is_ours && message.message_type == DhcpMessageType::Nak { Seen::DhcpNak } else { Seen::Other })
+    Ok(if is_ours && message.message_type == DhcpMessageType::Nak {
+        Seen::DhcpNak(message.transaction_id)
+    } else {
+        Seen::Other
+    })
 }
 
 fn parse_ipv6<'f>(packet: &'f [u8], counters: &Counters) -> Result<Seen<'f>, Event> {
@@ -273,6 +278,16 @@ pub(crate) fn count_sent(frame: &[u8], counters: &Counters) {
         }
         _ => {}
     }
+}
+
+/// Returns the transaction number of a DHCP message to a server that is being sent (RFC 2131, section 2: `xid`).
+pub(crate) fn sent_dhcp_transaction(frame: &[u8]) -> Option<u32> {
+    const TRANSPORT: usize = ETHERNET_HEADER_LEN + IPV4_HEADER_LEN;
+    let is_udp = be16(frame, 12) == Some(0x0800) && frame.get(23) == Some(&protocol::UDP);
+    if !is_udp || be16(frame, TRANSPORT + 2) != Some(DHCP_SERVER_PORT) {
+        return None;
+    }
+    frame.get(TRANSPORT + 8 + 4..)?.first_chunk().copied().map(u32::from_be_bytes)
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {

@@ -11,7 +11,7 @@ use heapless::Vec;
 
 use crate::counters::Event;
 use crate::device::Shared;
-use crate::filter::Seen;
+use crate::filter::{self, Seen};
 use crate::status::IPV6_ADDRESSES;
 
 /// An IPv6 router's advertisement is kept until the owner of the addresses has looked at it: at most this many bytes.
@@ -25,6 +25,8 @@ pub(crate) struct Watch {
     pub(crate) is_ipv4_in_use: Cell<bool>,
     /// Whether somebody else was seen using it.
     pub(crate) has_ipv4_conflict: Cell<bool>,
+    /// The number of the last transaction with a DHCP server that we began or went on with.
+    dhcp_transaction: Cell<Option<u32>>,
     /// Whether a DHCP server has refused what we asked for.
     pub(crate) is_dhcp_refused: Cell<bool>,
     /// The IPv6 address that is being probed.
@@ -64,6 +66,7 @@ impl Watch {
             ipv4: Cell::new(None),
             is_ipv4_in_use: Cell::new(false),
             has_ipv4_conflict: Cell::new(false),
+            dhcp_transaction: Cell::new(None),
             is_dhcp_refused: Cell::new(false),
             tentative: Cell::new(None),
             has_ipv6_conflict: Cell::new(false),
@@ -82,11 +85,22 @@ impl Watch {
         self.has_ipv4_conflict.set(false);
     }
 
+    /// Looks at a frame that is being sent.
+    pub(crate) fn see_sent(&self, frame: &[u8]) {
+        if let Some(transaction) = filter::sent_dhcp_transaction(frame) {
+            self.dhcp_transaction.set(Some(transaction));
+        }
+    }
+
     /// Looks at a received frame.
     pub(crate) fn see(&self, seen: &Seen<'_>, shared: &Shared) {
         match *seen {
             Seen::Other => {}
-            Seen::DhcpNak => {
+            // Only an answer to us: else any stray message would take the node's address away.
+            Seen::DhcpNak(transaction) if self.dhcp_transaction.get() != Some(transaction) => {
+                shared.counters.count(Event::DhcpMalformed);
+            }
+            Seen::DhcpNak(_) => {
                 self.is_dhcp_refused.set(true);
                 self.ipv4_waker.borrow_mut().wake();
             }

@@ -33,6 +33,8 @@ struct Asked {
 pub(crate) struct Server {
     is_silent: Cell<bool>,
     refuses: Cell<bool>,
+    /// Refuses under another transaction's number than the client's.
+    is_confused: Cell<bool>,
     pub(crate) address: Cell<Ipv4Addr>,
     lease_s: Cell<u32>,
     asked: RefCell<Vec<Asked>>,
@@ -43,6 +45,7 @@ impl Server {
         let server = Rc::new(Self {
             is_silent: Cell::new(false),
             refuses: Cell::new(false),
+            is_confused: Cell::new(false),
             address: Cell::new([10, 0, 0, 77].into()),
             lease_s: Cell::new(60),
             asked: RefCell::default(),
@@ -91,7 +94,7 @@ impl Server {
         let ntp = [10, 0, 0, 253, 10, 0, 0, 252];
         let answer = DhcpRepr {
             message_type: kind,
-            transaction_id: asked.transaction_id,
+            transaction_id: asked.transaction_id ^ u32::from(self.is_confused.get()),
             secs: 0,
             client_hardware_address: asked.client_hardware_address,
             client_ip: asked.client_ip,
@@ -255,6 +258,23 @@ fn a_refused_renewal_starts_anew() {
         server.refuses.set(false);
         server.address.set([10, 0, 0, 78].into());
         wait_address(&node, SECOND * 12, [10, 0, 0, 78].into()).await;
+    });
+}
+
+#[test]
+fn a_refusal_of_somebody_else_s_request_is_ignored() {
+    lab::run(|lab| async move {
+        let server = Server::start(&lab);
+        let node = lab.node(1, settings(Ipv4Settings::Dhcp));
+        wait_address(&node, SECOND, server.address.get()).await;
+        server.refuses.set(true);
+        server.is_confused.set(true);
+        // The lease of 60 s is renewed after 30.
+        Timer::after(SECOND * 40).await;
+        assert!(server.asked().len() > 2, "no renewal was refused");
+        assert_eq!(address(&node), Some(server.address.get()));
+        assert_eq!(node.stack.counters().get(Event::DhcpLost), 0);
+        assert!(node.stack.counters().get(Event::DhcpMalformed) > 0);
     });
 }
 
