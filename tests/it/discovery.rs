@@ -100,7 +100,11 @@ fn sets_its_clock_by_sntp() -> Result<()> {
     let ntp = NtpServer::start(1_924_992_000)?;
     let rig = Rig::boot_in(lab, &format!("ntp={HOST}"), |_| ())?;
     let error = rig.node.wait_for_metric("the time of the NTP server", PATIENCE, |metrics| {
-        let error = metrics.one("node_time_seconds", &[])? - ntp.now_s();
+        // A node that does not know the time does not tell one.
+        let Some(time) = metrics.all("node_time_seconds", &[]).first().map(|sample| sample.value) else {
+            return Ok(None);
+        };
+        let error = time - ntp.now_s();
         Ok((error.abs() < 2.0).then_some(error))
     })?;
     // Scraping takes a moment, and samples are taken once a second.

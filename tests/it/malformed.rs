@@ -57,14 +57,20 @@ fn a_hundred_thousand_malformed_frames_leave_the_node_as_it_was() -> Result<()> 
     send(FRAMES)?;
     rig.node.wait_until_up()?;
     ensure!(node::ping(NODE, 5, 1400)? == 5, "ping afterwards");
+    // Frames that the driver itself found fault with, or had no room for, came as well.
+    let names = ["receive_packets", "receive_errs", "receive_drop"].map(|what| format!("node_network_{what}_total"));
+    let since = |metrics: &Metrics, name: &String| metrics.sum(name, &[]) - before.sum(name, &[]);
+    rig.node.wait_for_metric("all frames counted", PATIENCE, |now| {
+        let received: f64 = names.iter().map(|name| since(now, name)).sum();
+        Ok((received >= FRAMES as f64).then_some(received))
+    })?;
     let after = rig.node.metrics()?;
-    let received =
-        after.sum("node_network_receive_packets_total", &[]) - before.sum("node_network_receive_packets_total", &[]);
+    let [received, faulty, dropped] = names.each_ref().map(|name| since(&after, name));
     let malformed = after.sum("minipirack_network_malformed_total", &[]);
     say(&format!(
-        "malformed frames: {FRAMES} sent (seed {seed}), {received} received, {malformed} counted as malformed"
+        "malformed frames: {FRAMES} sent (seed {seed}); {received} received, {faulty} with faults for the driver, \
+         {dropped} dropped; {malformed} counted as malformed"
     ));
-    ensure!(received >= FRAMES as f64, "the node received only {received} of {FRAMES} frames");
     ensure!(malformed >= FRAMES as f64 / 10.0, "the node counted only {malformed} as malformed");
     is_as_before(&rig, &before)
 }
@@ -117,10 +123,10 @@ fn a_syn_flood_passes() -> Result<()> {
     let Some(lab) = Lab::private("a SYN flood")? else { return Ok(()) };
     let rig = Rig::boot_in(lab, "", |_| ())?;
     let mut frames = FrameSocket::open()?;
-    flood(&mut frames, 1..100)?;
+    flood(&mut frames, 1..500)?;
     wait::until("a connection after a first flood", RECOVERY, || Ok(node::tcp_echo(rig.node.tcp(7)?).ok()))?;
     let before = at_rest(&rig)?;
-    flood(&mut frames, 100..600)?;
+    flood(&mut frames, 500..1500)?;
     wait::until("a connection after the flood", RECOVERY, || Ok(node::tcp_echo(rig.node.tcp(7)?).ok()))
         .with_context(|| rig.node.last_words())?;
     is_as_before(&rig, &before)
