@@ -1,3 +1,4 @@
+//! Tests of the command line: what is read, what is refused, and that nothing on it can stop a boot.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use core::fmt::Write;

@@ -1,3 +1,4 @@
+//! Tests of the device tree against trees made here.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use core::slice;

@@ -1,3 +1,4 @@
+//! Tests of the interrupt controllers against models of their registers.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use testkit::mmio::{Block, Model, claim};

@@ -1,3 +1,4 @@
+//! Tests of the mailbox against a model of the firmware.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use core::future::Future;

@@ -1,3 +1,4 @@
+//! Tests of both UARTs against models of their registers.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use core::fmt::Write;
