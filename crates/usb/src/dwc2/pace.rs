@@ -4,6 +4,7 @@
 //! core. In one series (QEMU 10, a two-core host that was busy otherwise) an idle node took 11 % of a core at 1 ms, 6 % at
 //! 10 ms, 5.4 % at 16 ms, 4 % at 33 ms and still 3.4 to 4.3 % at 1 s: that is the model's own timer of 1 ms, which a guest
 //! can't stop. On a quiet host, where each waking costs more, it was 8 % at 33 ms and 6 % at 1 s.
+//! Between those two lies 66 ms: 3.2 to 3.8 % where 33 ms took 4.8 to 5.3 % (host load 2 to 4).
 //!
 //! So a node that moves data asks often, one in a conversation (a ping every second) often enough to answer within a
 //! millisecond, and one that nobody talks to seldom. Data on any bulk endpoint counts: who just sent a frame is likely
@@ -14,7 +15,7 @@ use embassy_time::{Duration, Instant};
 /// Instants at which an idle node does what can wait are multiples of this: one waking serves all endpoints.
 ///
 /// It is also the longest that the first frame after a silence waits.
-pub const GRID: Duration = Duration::from_micros(32_768);
+pub const GRID: Duration = Duration::from_micros(65_536);
 
 /// While the last data is less than so long ago (µs), ask at this interval (µs). Later, on the grid.
 const STEPS: [(u64, u64); 4] = [(1_000, 20), (5_000, 50), (50_000, 250), (2_500_000, 500)];
