@@ -38,7 +38,7 @@ pub(crate) fn idle(report: &mut Report) -> Result<()> {
 pub(crate) fn memory(report: &mut Report) -> Result<()> {
     let metrics = Rig::boot("")?.node.settled_metrics()?;
     let total = metrics.one("minipirack_memory_total_bytes", &[])?;
-    let free = metrics.one("minipirack_memory_free_bytes", &[])?;
-    report.add("memory in use on the node", "MB", (total - free) / 1e6, Goal::AtMost(16.0), "");
+    let available = metrics.one("minipirack_memory_available_bytes", &[])?;
+    report.add("memory in use on the node", "MB", (total - available) / 1e6, Goal::AtMost(16.0), "");
     Ok(())
 }
