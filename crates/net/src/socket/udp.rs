@@ -167,7 +167,9 @@ impl UdpSocket {
         }
         let mut inner = self.stack.inner.borrow_mut();
         let peer = IpEndpoint::from(peer);
-        if peer.addr.is_unspecified() || inner.iface.get_source_address(&peer.addr).is_none() {
+        let source = inner.iface.get_source_address(&peer.addr);
+        // Without an IPv6 address smoltcp would send from ::1.
+        if peer.addr.is_unspecified() || source.is_none_or(|source| core::net::IpAddr::from(source).is_loopback()) {
             return Err(UdpError::NoRoute);
         }
         let local_address = local
