@@ -94,6 +94,27 @@ fn announces_itself_without_being_asked() -> Result<()> {
 }
 
 #[test]
+fn sends_nothing_from_an_address_that_is_not_its_own() -> Result<()> {
+    let Some(lab) = Lab::private("source addresses")? else { return Ok(()) };
+    let mut frames = tests::frames::FrameSocket::open()?;
+    let rig = Rig::boot_in(lab, "", |_| ())?;
+    rig.node.settled_metrics()?;
+    let link_local = radv::eui64(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), node::MAC);
+    let mut count = 0;
+    let foreign = frames.receive(node::MAC, Duration::ZERO, |frame| {
+        count += 1;
+        let is_own = match frame[12..14] {
+            [0x08, 0x00] => [[0; 4], NODE.octets()].contains(frame.get(26..30)?.first_chunk()?),
+            [0x86, 0xdd] => [[0; 16], link_local.octets()].contains(frame.get(22..38)?.first_chunk()?),
+            _ => true,
+        };
+        (!is_own).then(|| frame.to_vec())
+    })?;
+    ensure!(foreign.is_none() && count > 5, "among {count} frames: {foreign:02x?}");
+    Ok(())
+}
+
+#[test]
 fn sets_its_clock_by_sntp() -> Result<()> {
     let Some(lab) = Lab::private("SNTP")? else { return Ok(()) };
     // 2031-01-01, which no clock shows by chance.
