@@ -1,5 +1,7 @@
 //! The registers of the DWC2, and what happens behind them.
 
+mod endpoint;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -11,6 +13,8 @@ use hal::dma::BusAddr;
 use rpi_pac::dwc2::{Gahbcfg, Gint, Grstctl, Hcchar, Hcint, Hcsplt, Hprt0};
 
 use super::device::{Answer, Node};
+use endpoint::{Endpoint, find, packet_in, transfer_in, transfer_out};
+
 use crate::dma::FakeDma;
 
 /// Channels of the model.
@@ -584,113 +588,6 @@ enum Outcome {
     Halt(Hcint),
     Later,
     More,
-}
-
-/// What a channel says it talks to.
-struct Endpoint {
-    address: u8,
-    /// Endpoint address: with the direction in bit 7.
-    number: u8,
-    is_in: bool,
-    kind: u32,
-    is_setup: bool,
-}
-
-impl Endpoint {
-    fn of(channel: &Channel) -> Self {
-        let hcchar = Hcchar::from_bits_retain(channel.hcchar);
-        let is_in = hcchar.contains(Hcchar::IN);
-        let kind = (hcchar & Hcchar::KIND).bits() >> 18;
-        Self {
-            address: ((hcchar & Hcchar::ADDRESS).bits() >> 22) as u8,
-            number: ((hcchar & Hcchar::ENDPOINT).bits() >> 11) as u8 | if is_in { 0x80 } else { 0 },
-            is_in,
-            kind,
-            is_setup: kind == 0 && channel.hctsiz >> 29 & 3 == 3,
-        }
-    }
-}
-
-/// Finds a device by its address, and the hub and port that translate for it.
-fn find(node: &mut Node, address: u8) -> Option<(&mut Node, Option<(u8, u8)>)> {
-    if node.address == address {
-        return Some((node, None));
-    }
-    let hub_address = node.address;
-    let hub_speed = node.speed;
-    for (port, number) in node.function.ports().iter_mut().zip(1..) {
-        if !port.is_enabled {
-            continue;
-        }
-        let Some(child) = &mut port.node else { continue };
-        let is_slower = child.speed != Speed::High;
-        if let Some((found, translator)) = find(child, address) {
-            let here = (hub_speed == Speed::High && is_slower).then_some((hub_address, number));
-            return Some((found, translator.or(here)));
-        }
-    }
-    None
-}
-
-/// A whole IN transfer of at most `max` bytes.
-fn transfer_in(node: &mut Node, endpoint: &Endpoint, max: usize) -> Answer {
-    if endpoint.number == 0x80 {
-        let answer = node.on_control_in(max);
-        if !node.is_control_in() {
-            node.on_status();
-        }
-        return answer;
-    }
-    let mut data = match node.sending.remove(&endpoint.number) {
-        Some(data) => data,
-        None => match node.function.on_in(endpoint.number, max) {
-            Answer::Data(data) => data,
-            other => return other,
-        },
-    };
-    let rest = data.split_off(data.len().min(max));
-    let max_packet = node.max_packet(endpoint.number);
-    let needs_end = !data.is_empty() && data.len().is_multiple_of(max_packet) && node.function.ends_with_empty_packet();
-    if !rest.is_empty() || needs_end {
-        node.sending.insert(endpoint.number, rest);
-    }
-    Answer::Data(data)
-}
-
-/// One IN packet.
-fn packet_in(node: &mut Node, endpoint: &Endpoint, mps: usize) -> Answer {
-    if endpoint.number == 0x80 {
-        return transfer_in(node, endpoint, mps);
-    }
-    let mut data = match node.sending.remove(&endpoint.number) {
-        Some(data) => data,
-        None => match node.function.on_in(endpoint.number, usize::MAX) {
-            Answer::Data(data) => data,
-            other => return other,
-        },
-    };
-    let rest = data.split_off(data.len().min(mps));
-    if data.len() == mps && endpoint.kind == 2 {
-        // More, or the empty packet that ends the transfer.
-        node.sending.insert(endpoint.number, rest);
-    }
-    Answer::Data(data)
-}
-
-/// An OUT packet, or all of a transfer.
-fn transfer_out(node: &mut Node, endpoint: &Endpoint, data: &[u8]) -> Answer {
-    if endpoint.is_setup {
-        node.on_setup(data.try_into().expect("a setup packet has eight bytes"));
-        return Answer::Data(Vec::new());
-    }
-    if endpoint.number == 0 {
-        let answer = node.on_control_out(data);
-        if node.is_control_in() {
-            node.on_status();
-        }
-        return answer;
-    }
-    node.function.on_out(endpoint.number, data)
 }
 
 fn key(register: Register) -> u32 {

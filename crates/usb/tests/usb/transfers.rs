@@ -1,10 +1,7 @@
 //! Transfers on the channels of the controller, over the model of its registers: each error, deadlines, and what a frame
 //! costs.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap fails the test, as it should")]
 
-mod common;
-
-use common::{BOTH, Setup, on_bus};
+use crate::fixture::{BOTH, Setup, on_bus};
 use embassy_futures::join::join_array;
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use testkit::dma::FakeDma;

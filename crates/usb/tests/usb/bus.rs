@@ -1,10 +1,6 @@
 //! Enumeration, hubs, unplug and replug, over the model of the controller's registers.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap fails the test, as it should")]
 
-#[expect(dead_code, reason = "shared with other tests")]
-mod common;
-
-use common::{BOTH, Setup, on_bus};
+use crate::fixture::{BOTH, Setup, on_bus};
 use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use testkit::usb::device::{configuration, device_descriptor};
