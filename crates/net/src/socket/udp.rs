@@ -169,7 +169,7 @@ impl UdpSocket {
         let peer = IpEndpoint::from(peer);
         let source = inner.iface.get_source_address(&peer.addr);
         // Without an IPv6 address smoltcp would send from ::1.
-        if peer.addr.is_unspecified() || source.is_none_or(|source| core::net::IpAddr::from(source).is_loopback()) {
+        if peer.addr.is_unspecified() || source.is_none_or(|source| IpAddr::from(source).is_loopback()) {
             return Err(UdpError::NoRoute);
         }
         let local_address = local
