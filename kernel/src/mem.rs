@@ -3,7 +3,7 @@
 use core::arch::asm;
 use core::ptr::NonNull;
 use core::slice;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hal::dma::{BusAddr, CACHE_LINE, Direction, DmaBackend, DmaPool};
 
@@ -31,21 +31,21 @@ pub(crate) unsafe fn init(bus_offset: u64) -> DmaPool {
     DmaPool::new(region, &Caches)
 }
 
-/// Returns the scratch memory of the workloads on `core`, which is one of cores 1-3; empty for others.
-///
-/// # Safety
-///
-/// Called once for each core.
-pub(crate) unsafe fn scratch(core: usize) -> &'static mut [u64] {
+/// Returns the scratch memory of the workloads on `core`, which is one of cores 1-3; empty for others, and the second
+/// time.
+pub(crate) fn scratch(core: usize) -> &'static mut [u64] {
     const WORD: usize = size_of::<u64>();
+    static TAKEN: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
     let all = boot::scratch();
     let len = all.len() / 3 / CACHE_LINE * CACHE_LINE;
-    if !(1..=3).contains(&core) {
+    let Some(taken) = core.checked_sub(1).and_then(|index| TAKEN.get(index)) else { return &mut [] };
+    // Relaxed: nothing else is published by it.
+    if taken.swap(true, Ordering::Relaxed) {
         return &mut [];
     }
     let start: *mut u64 = core::ptr::with_exposed_provenance_mut(all.start + (core - 1) * len);
     // SAFETY: 1. in the memory that the linker keeps for this, mapped read-write, aligned to a cache line; 2. each core's
-    // part is handed out once (caller's promise); 3. any bytes are valid words.
+    // part is handed out once, which the flag sees to; 3. any bytes are valid words.
     unsafe { slice::from_raw_parts_mut(start, len / WORD) }
 }
 

@@ -190,7 +190,6 @@ async fn provoke_task() {
 
 #[task(pool_size = WORKERS)]
 async fn workload_task(core: usize) {
-    // SAFETY: each of cores 1-3 spawns this once, at its start.
-    let buffer = unsafe { mem::scratch(core) };
+    let buffer = mem::scratch(core);
     workload::run_core(u8::try_from(core).unwrap_or(u8::MAX), &MANAGER, &NodeEnv, buffer).await
 }
