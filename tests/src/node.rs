@@ -196,6 +196,19 @@ impl TestNode {
         })
     }
 
+    /// Scrapes a sample that is taken after this call: samples are taken once a second.
+    ///
+    /// # Errors
+    /// When none comes in time.
+    pub fn fresh_metrics(&self) -> Result<Metrics> {
+        let uptime = "minipirack_uptime_seconds";
+        let last = self.metric(uptime, &[])?;
+        wait::until("another sample", PATIENCE, || {
+            let metrics = self.metrics()?;
+            Ok((metrics.one(uptime, &[])? > last).then_some(metrics))
+        })
+    }
+
     /// Returns the one value of a metric.
     ///
     /// # Errors

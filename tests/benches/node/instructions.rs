@@ -45,7 +45,7 @@ fn cost(rig: &Rig, port: u16) -> Result<f64> {
 /// Returns how long core 0 was awake while `work` was done, and how many frames it received.
 fn awake_s(rig: &Rig, work: impl FnOnce() -> Result<()>) -> Result<(f64, f64)> {
     let read = || -> Result<(f64, f64)> {
-        let metrics = rig.node.metrics()?;
+        let metrics = rig.node.fresh_metrics()?;
         let awake = metrics.sum("node_cpu_seconds_total", &[("cpu", "0")])
             - metrics.one("node_cpu_seconds_total", &[("cpu", "0"), ("mode", "idle")])?;
         Ok((awake, metrics.sum("node_network_receive_packets_total", &[])))
