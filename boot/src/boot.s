@@ -29,6 +29,8 @@
 .set TCR,             (25 | (1 << 8) | (1 << 10) | (3 << 12) | (1 << 23) | (2 << 32))
 // SCTLR_EL1: RES1 bits (29, 28, 23, 22, 20, 11), and LSMAOE/nTLSMD; M, C, SA, I, and WXN: what is writable never runs.
 .set SCTLR_RES1,      0x30d00800
+// SCTLR_EL2: RES1 bits 29, 28, 23, 22, 18, 16, 11, 5, 4 (Linux asm/sysreg.h, SCTLR_EL2_RES1).
+.set SCTLR_EL2_RES1,  0x30c50830
 .set SCTLR_ON,        (SCTLR_RES1 | (1 << 0) | (1 << 2) | (1 << 3) | (1 << 12) | (1 << 19))
 
 .section .text.header, "ax"
@@ -47,12 +49,13 @@ _start:
 
 .section .text.boot, "ax"
 entry_core0:
-    mrs     x19, cntpct_el0         // when the kernel was entered
     mov     x20, x0
     mrs     x1, mpidr_el1
     and     x1, x1, #3
     cbnz    x1, park                // a firmware that starts every core here: only core 0 goes on
     bl      to_el1
+    isb
+    mrs     x19, cntvct_el0         // when the kernel was entered; not earlier, because its offset may have been any
     bl      make_page_tables
     mov     x0, #0
     bl      enable_mmu
@@ -104,7 +107,20 @@ to_el1:
     mov     x9, #0x5b1              // SCR_EL3: RW, HCE, SMD, RES1, NS
     msr     scr_el3, x9
     msr     cptr_el3, xzr
-    msr     sctlr_el2, xzr
+    ldr     x9, =SCTLR_EL2_RES1
+    msr     sctlr_el2, x9
+    mrs     x9, cntfrq_el0
+    cbnz    x9, 1f
+    mrs     x9, midr_el1            // the crystals of BCM2837 (Cortex-A53) and BCM2711
+    ubfx    x9, x9, #4, #12
+    cmp     x9, #0xd03
+    mov     w9, #54000000 & 0xffff
+    movk    w9, #54000000 >> 16, lsl #16
+    mov     w10, #19200000 & 0xffff
+    movk    w10, #19200000 >> 16, lsl #16
+    csel    x9, x10, x9, eq
+    msr     cntfrq_el0, x9
+1:
     mov     x9, #0x3c9              // EL2h, DAIF masked
     msr     spsr_el3, x9
     adr     x9, from_el2
@@ -119,6 +135,9 @@ from_el2:
     mov     x9, #0x33ff             // CPTR_EL2: RES1, no trap of FP and SIMD
     msr     cptr_el2, x9
     msr     hstr_el2, xzr
+    mrs     x9, pmcr_el0            // MDCR_EL2: no traps; all performance counters (HPMN = PMCR_EL0.N) stay EL1's
+    ubfx    x9, x9, #11, #5
+    msr     mdcr_el2, x9
     msr     vttbr_el2, xzr
     mrs     x9, midr_el1
     msr     vpidr_el2, x9
@@ -132,6 +151,7 @@ from_el2:
     msr     sctlr_el1, x9
     eret
 at_el1:
+    msr     daifset, #15            // where EL1 is the entry, interrupts may be on
     mov     x9, #(3 << 20)          // CPACR_EL1.FPEN: no trap of FP and SIMD
     msr     cpacr_el1, x9
     msr     mdscr_el1, xzr

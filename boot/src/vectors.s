@@ -1,7 +1,7 @@
 // Exception vectors.
 //
 // Main code runs at EL1t. An interrupt lands on the core's interrupt stack (SP_EL1), saves what the procedure call
-// standard lets a function change, and calls `kernel_interrupt`. Everything else is a fault: it moves to the core's
+// standard lets a function change (of q8-q15 that is the upper half), and calls `kernel_interrupt`. Everything else is a fault: it moves to the core's
 // fault stack, whatever state the others are in, saves all registers as a `FaultFrame` and calls `kernel_fault`,
 // which does not return.
 
@@ -45,7 +45,7 @@ vectors:
 
 .section .text.boot, "ax"
 interrupt:
-    sub     sp, sp, #(22 * 8 + 24 * 16)
+    sub     sp, sp, #(22 * 8 + 32 * 16)
     stp     x0, x1, [sp, #16 * 0]
     stp     x2, x3, [sp, #16 * 1]
     stp     x4, x5, [sp, #16 * 2]
@@ -63,14 +63,18 @@ interrupt:
     stp     q2, q3, [x9, #32 * 1]
     stp     q4, q5, [x9, #32 * 2]
     stp     q6, q7, [x9, #32 * 3]
-    stp     q16, q17, [x9, #32 * 4]
-    stp     q18, q19, [x9, #32 * 5]
-    stp     q20, q21, [x9, #32 * 6]
-    stp     q22, q23, [x9, #32 * 7]
-    stp     q24, q25, [x9, #32 * 8]
-    stp     q26, q27, [x9, #32 * 9]
-    stp     q28, q29, [x9, #32 * 10]
-    stp     q30, q31, [x9, #32 * 11]
+    stp     q8, q9, [x9, #32 * 4]
+    stp     q10, q11, [x9, #32 * 5]
+    stp     q12, q13, [x9, #32 * 6]
+    stp     q14, q15, [x9, #32 * 7]
+    stp     q16, q17, [x9, #32 * 8]
+    stp     q18, q19, [x9, #32 * 9]
+    stp     q20, q21, [x9, #32 * 10]
+    stp     q22, q23, [x9, #32 * 11]
+    stp     q24, q25, [x9, #32 * 12]
+    stp     q26, q27, [x9, #32 * 13]
+    stp     q28, q29, [x9, #32 * 14]
+    stp     q30, q31, [x9, #32 * 15]
     // A frame record that leads back into the interrupted code.
     mrs     x1, spsr_el1
     mrs     x2, fpcr
@@ -92,14 +96,18 @@ interrupt:
     ldp     q2, q3, [x9, #32 * 1]
     ldp     q4, q5, [x9, #32 * 2]
     ldp     q6, q7, [x9, #32 * 3]
-    ldp     q16, q17, [x9, #32 * 4]
-    ldp     q18, q19, [x9, #32 * 5]
-    ldp     q20, q21, [x9, #32 * 6]
-    ldp     q22, q23, [x9, #32 * 7]
-    ldp     q24, q25, [x9, #32 * 8]
-    ldp     q26, q27, [x9, #32 * 9]
-    ldp     q28, q29, [x9, #32 * 10]
-    ldp     q30, q31, [x9, #32 * 11]
+    ldp     q8, q9, [x9, #32 * 4]
+    ldp     q10, q11, [x9, #32 * 5]
+    ldp     q12, q13, [x9, #32 * 6]
+    ldp     q14, q15, [x9, #32 * 7]
+    ldp     q16, q17, [x9, #32 * 8]
+    ldp     q18, q19, [x9, #32 * 9]
+    ldp     q20, q21, [x9, #32 * 10]
+    ldp     q22, q23, [x9, #32 * 11]
+    ldp     q24, q25, [x9, #32 * 12]
+    ldp     q26, q27, [x9, #32 * 13]
+    ldp     q28, q29, [x9, #32 * 14]
+    ldp     q30, q31, [x9, #32 * 15]
     ldp     x30, x0, [sp, #16 * 10]
     msr     elr_el1, x0
     ldp     x0, x1, [sp, #16 * 0]
@@ -112,7 +120,7 @@ interrupt:
     ldp     x14, x15, [sp, #16 * 7]
     ldp     x16, x17, [sp, #16 * 8]
     ldp     x18, x29, [sp, #16 * 9]
-    add     sp, sp, #(22 * 8 + 24 * 16)
+    add     sp, sp, #(22 * 8 + 32 * 16)
     eret
 
 // x0 = kind, the fault's x0 in tpidr_el0. SP_EL1 goes to x1, the fault's x1 to tpidrro_el0; the kind waits in the

@@ -7,6 +7,7 @@ use core::sync::atomic::Ordering;
 use drivers::interrupts::Irq;
 use drivers::uart::{Console, Interrupts};
 use embassy_futures::select::select3;
+use embassy_futures::yield_now;
 use embassy_time::{Duration, Instant, Timer};
 use shell::{Flow, Shell, Terminal};
 use telemetry::log_ring::{Cursor, LogLines};
@@ -16,8 +17,10 @@ use crate::cpu::interrupt;
 use crate::logger::{self, LogReader};
 use crate::shell_node::CommandNode;
 
-/// Bytes that wait for the UART beyond which no more log lines are taken: the ring keeps them.
+/// Bytes that wait for the UART beyond which nothing is added: log lines wait in their ring, and what is typed in the UART.
 const ENOUGH: usize = 4096;
+/// Bytes that are taken from the UART before the other tasks get a turn.
+const INPUT: usize = 64;
 
 /// Takes the console over. Never returns. `report_s` is the time between telemetry lines, or 0 for none.
 pub(crate) async fn run(node: CommandNode, uart: Console<'static>, irq: Irq, report_s: u16) -> ! {
@@ -32,6 +35,7 @@ pub(crate) async fn run(node: CommandNode, uart: Console<'static>, irq: Irq, rep
         log: Cursor::default(),
         period,
         next_report,
+        has_input: false,
     };
     // Writing to memory does not fail, here and below.
     let _ = this.print_log();
@@ -46,7 +50,13 @@ pub(crate) async fn run(node: CommandNode, uart: Console<'static>, irq: Irq, rep
             let _ = this.uart.flush();
             order.carry_out();
         }
-        this.uart.set_interrupts(Interrupts { rx: true, tx: !this.out.0.is_empty() });
+        if this.has_input && this.out.0.len() < ENOUGH {
+            // There may be more. Others first: input without end must not keep the node from its work.
+            yield_now().await;
+            continue;
+        }
+        let is_full = this.out.0.len() >= ENOUGH;
+        this.uart.set_interrupts(Interrupts { rx: !is_full, tx: !this.out.0.is_empty() });
         let shell_due = this.shell.due_us().map(Instant::from_micros);
         let due = shell_due.into_iter().chain(this.next_report).min();
         let timer = async {
@@ -67,13 +77,22 @@ struct Session {
     log: Cursor,
     period: Option<Duration>,
     next_report: Option<Instant>,
+    /// Whether the UART had a byte when it was last asked.
+    has_input: bool,
 }
 
 impl Session {
     fn work(&mut self) -> fmt::Result {
-        while self.node.order.get().is_none()
-            && let Some(byte) = self.uart.read_byte()
-        {
+        for _ in 0..INPUT {
+            // A line of input can make forty times as much output: take no more than what can be got rid of.
+            if self.node.order.get().is_some() || self.out.0.len() >= ENOUGH {
+                break;
+            }
+            let Some(byte) = self.uart.read_byte() else {
+                self.has_input = false;
+                break;
+            };
+            self.has_input = true;
             if self.shell.feed(byte, &self.node, &mut self.out)? == Flow::End {
                 // The serial line has no end: the next session begins.
                 self.shell.start(&self.node, &mut self.out)?;

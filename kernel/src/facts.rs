@@ -7,18 +7,13 @@ use boards::revision::Revision;
 use boards::soc::Soc;
 use drivers::device_tree::DeviceTree;
 use drivers::mailbox::{
-    ArmMemory, BoardMac, BoardRevision, BoardSerial, CommandLine, FirmwareRevision, Mailbox, Property,
+    ArmMemory, BoardMac, BoardRevision, BoardSerial, COMMAND_LINE_LEN, CommandLine, FirmwareRevision, Mailbox,
+    Property, QEMU_FIRMWARE,
 };
 use heapless::{String, Vec};
 use log::warn;
 
 use crate::mem;
-
-/// Longest command line that is looked at, in bytes.
-pub(crate) const COMMAND_LINE_LEN: usize = 1024;
-
-/// The answer of QEMU's mailbox to the question for the firmware's revision (hw/misc/bcm2835_property.c, "346337").
-const QEMU_FIRMWARE_REVISION: u32 = 346_337;
 
 /// What is known about the board.
 pub(crate) struct BoardFacts {
@@ -53,7 +48,7 @@ impl BoardFacts {
             mac: ask.get(&BoardMac),
             memory_bytes: ask.get(&ArmMemory).map_or(0, |memory| u64::from(memory.len)),
             command_line: Vec::new(),
-            is_emulated: ask.get(&FirmwareRevision) == Some(QEMU_FIRMWARE_REVISION),
+            is_emulated: ask.get(&FirmwareRevision) == Some(QEMU_FIRMWARE),
         };
         if let Some(line) = ask.get(&CommandLine) {
             facts.set_command_line(&line);
@@ -87,6 +82,9 @@ impl BoardFacts {
 
     fn set_command_line(&mut self, line: &[u8]) {
         self.command_line.clear();
+        if line.len() > COMMAND_LINE_LEN {
+            warn!("the command line has {} bytes; what is behind the first {COMMAND_LINE_LEN} is ignored", line.len());
+        }
         let line = line.get(..COMMAND_LINE_LEN).unwrap_or(line);
         // Fits: just cut.
         let _ = self.command_line.extend_from_slice(line);

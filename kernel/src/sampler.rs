@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use drivers::mailbox::{Clock as FirmwareClock, ClockRate, GetThrottled, Mailbox, Temperature};
+use drivers::mailbox::{self, Clock as FirmwareClock, ClockRate, GetThrottled, Mailbox, Property, Temperature};
 use embassy_time::{Duration, Instant, Ticker};
 use hal::dma::DmaPool;
 use log::info;
@@ -82,11 +82,12 @@ pub(crate) async fn run(node: &Node, stack: &Stack, mut mailbox: Mailbox<'static
 }
 
 async fn take(stack: &Stack, mailbox: &mut Mailbox<'static>, memory: FixedMemory) -> Sample {
-    let temperature = mailbox.get_async(&Temperature).await.ok().and_then(|mc| i32::try_from(mc).ok());
-    let throttled = mailbox.get_async(&GetThrottled).await.ok().map(|bits| Throttled(bits.0));
+    let mut firmware = Firmware { mailbox, is_mute: false };
+    let temperature = firmware.ask(&Temperature).await.and_then(|mc| i32::try_from(mc).ok());
+    let throttled = firmware.ask(&GetThrottled).await.map(|bits| Throttled(bits.0));
     let mut clocks_hz = [None; Clock::ALL.len()];
     for (clock, hz) in Clock::ALL.into_iter().zip(&mut clocks_hz) {
-        *hz = mailbox.get_async(&ClockRate(firmware_clock(clock))).await.ok();
+        *hz = firmware.ask(&ClockRate(firmware_clock(clock))).await;
     }
     let at_us = Instant::now().as_micros();
     let time = stack.unix_time();
@@ -104,6 +105,24 @@ async fn take(stack: &Stack, mailbox: &mut Mailbox<'static>, memory: FixedMemory
         workloads: MANAGER.counts(),
         log_lines: logger::with_ring(LogRing::written).unwrap_or_default(),
         log_lines_dropped: logger::LOST.load(Ordering::Relaxed),
+    }
+}
+
+/// Asks the firmware for what a sample needs. Once it has not answered, the sample goes without the rest: it must not wait
+/// for one time-out after the other.
+struct Firmware<'a> {
+    mailbox: &'a mut Mailbox<'static>,
+    is_mute: bool,
+}
+
+impl Firmware<'_> {
+    async fn ask<P: Property>(&mut self, property: &P) -> Option<P::Output> {
+        if self.is_mute {
+            return None;
+        }
+        let answer = self.mailbox.get_async(property).await;
+        self.is_mute = matches!(answer, Err(mailbox::Error::Timeout(_)));
+        answer.ok()
     }
 }
 

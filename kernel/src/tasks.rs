@@ -97,13 +97,14 @@ pub(crate) async fn sampler_task(
 /// The USB controller and all hubs.
 #[task]
 pub(crate) async fn usb_task(controller: &'static UsbController, irq: Option<Irq>, bus: &'static Bus<'static>) {
+    if let Err(error) = controller.init().await {
+        return error!("no USB: {error}");
+    }
+    // Not earlier: whatever the firmware left enabled is off now.
     if let Some(irq) = irq {
         interrupt::connect(irq, Box::leak(Box::new(|| controller.on_interrupt())));
     }
-    match controller.init().await {
-        Ok(()) => match bus.run().await {},
-        Err(error) => error!("no USB: {error}"),
-    }
+    match bus.run().await {}
 }
 
 /// The network controller, whichever is plugged in.

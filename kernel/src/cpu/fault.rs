@@ -12,6 +12,7 @@ use aarch64_cpu::registers::{DAIF, Writeable};
 use boards::soc::Soc;
 use boot::{FaultFrame, FaultKind};
 use crash::backtrace::{self, Backtrace, Bounds};
+use crash::esr::Esr;
 use crash::{Kind, Registers, Report, Text};
 use drivers::watchdog::Watchdog;
 use embassy_time::Instant;
@@ -27,7 +28,10 @@ const ALL_MASKED: u64 = 0b1111 << 6;
 
 /// 0, or one more than the number of the core that reports.
 static REPORTER: AtomicU32 = AtomicU32::new(0);
-/// The SoC, for finding UART and reset registers: 2 is BCM2711.
+/// How often the reporting core faulted while it was reporting.
+static NESTED: AtomicU32 = AtomicU32::new(0);
+/// The SoC, for finding UART and reset registers: 1 is BCM2837. Everything else, and what is not known yet, gets the
+/// addresses of the BCM2711, because that is what boot.s maps for it.
 static SOC: AtomicU8 = AtomicU8::new(0);
 
 /// Tells this module which SoC it runs on.
@@ -39,6 +43,11 @@ pub(crate) fn init(soc: Soc) {
 pub(crate) fn is_reporting_elsewhere() -> bool {
     let reporter = REPORTER.load(Ordering::Acquire);
     reporter != 0 && reporter != current_core() as u32 + 1
+}
+
+/// Returns whether this core reports a crash.
+pub(crate) fn is_reporting_here() -> bool {
+    REPORTER.load(Ordering::Acquire) == current_core() as u32 + 1
 }
 
 /// Stops this core for good.
@@ -85,7 +94,9 @@ extern "C" fn kernel_fault(vector: u64, frame: &FaultFrame) -> ! {
         FaultKind::SystemError => Kind::SError,
     };
     let FaultFrame { x, sp, elr, spsr, esr, far } = *frame;
-    let message = match usize::try_from(far).ok().and_then(boot::guard_page) {
+    // For other causes the register holds what an earlier one left there.
+    let address = if Esr(esr).has_address() { usize::try_from(far).ok() } else { None };
+    let message = match address.and_then(boot::guard_page) {
         Some((core, stack)) => Text::<64>::format(format_args!("the {stack} stack of core {core} overflowed")),
         None => Text::new(),
     };
@@ -106,7 +117,8 @@ fn begin() {
     DAIF.set(ALL_MASKED);
     let me = current_core() as u32 + 1;
     if let Err(other) = REPORTER.compare_exchange(0, me, Ordering::AcqRel, Ordering::Acquire) {
-        if other == me {
+        // The first time the report is what failed; the second time the restart itself.
+        if other == me && NESTED.fetch_add(1, Ordering::Relaxed) == 0 {
             restart();
         }
         park();
@@ -168,5 +180,5 @@ fn restart() -> ! {
 }
 
 fn soc() -> Soc {
-    if SOC.load(Ordering::Relaxed) == 2 { Soc::Bcm2711 } else { Soc::Bcm2837 }
+    if SOC.load(Ordering::Relaxed) == 1 { Soc::Bcm2837 } else { Soc::Bcm2711 }
 }

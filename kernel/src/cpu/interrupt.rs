@@ -8,6 +8,7 @@ use core::future::poll_fn;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::Poll;
 
+use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{CNTP_CTL_EL0, CNTP_TVAL_EL0, Writeable};
 use drivers::interrupts::{Bcm2836, Cause, Irq, Local};
 use embassy_sync::once_lock::OnceLock;
@@ -63,6 +64,8 @@ pub(crate) fn init_core() {
 /// Interrupts `core`, so that its executor looks for work.
 pub(crate) fn send_ipi(core: usize) {
     if let Some(controller) = CONTROLLER.try_get() {
+        // What the other core is to see is in memory before the device gets the word: nothing else orders the two.
+        barrier::dsb(barrier::ISHST);
         controller.send_ipi(core);
     }
 }
@@ -131,6 +134,7 @@ fn on_peripheral(controller: &Bcm2836<'_>, irq: Irq) {
 
 /// Sets core 0's physical timer, which no task uses, to the supervisor's next look.
 fn arm_supervisor() {
-    CNTP_TVAL_EL0.set(time::frequency_hz() / supervisor::CHECKS_PER_SECOND);
+    // At least some milliseconds, even if the firmware has left no frequency.
+    CNTP_TVAL_EL0.set((time::frequency_hz() / supervisor::CHECKS_PER_SECOND).max(1_000_000));
     CNTP_CTL_EL0.write(CNTP_CTL_EL0::ENABLE::SET + CNTP_CTL_EL0::IMASK::CLEAR);
 }

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use aarch64_cpu::registers::{DAIF, Readable, Writeable};
 use critical_section::RawRestoreState;
 
-use super::current_core;
+use super::{current_core, fault};
 
 /// DAIF: IRQ and FIQ masked.
 const MASKED: u64 = 0b0011 << 6;
@@ -19,7 +19,8 @@ struct CoreLock;
 critical_section::set_impl!(CoreLock);
 
 // SAFETY: 1. only the core in OWNER is inside, and its interrupts are masked, so nothing else of that core is either;
-// 2. acquire/release on OWNER order the memory accesses of consecutive owners; 3. nested sections change nothing.
+// 2. acquire/release on OWNER order the memory accesses of consecutive owners; 3. nested sections change nothing;
+// 4. a core that reports a crash may pass a section that another holds: that one is parked, or will be before it goes on.
 unsafe impl critical_section::Impl for CoreLock {
     unsafe fn acquire() -> RawRestoreState {
         let daif = DAIF.get();
@@ -31,6 +32,13 @@ unsafe impl critical_section::Impl for CoreLock {
         }
         // Acquire pairs with the release below. Sections are a few instructions long, so spinning has an end.
         while OWNER.compare_exchange_weak(0, me, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            // Unless the owner, or another core, has crashed: then the report goes first, and is the last.
+            if fault::is_reporting_here() {
+                return daif | NESTED;
+            }
+            if fault::is_reporting_elsewhere() {
+                fault::park();
+            }
             core::hint::spin_loop();
         }
         daif
