@@ -1,9 +1,11 @@
 //! Claims every register block once and hands it to its driver.
 
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
 
+use aarch64_cpu::registers::{MIDR_EL1, Readable};
 use arm_pl011_uart::PL011Registers;
-use boards::soc::{Facts, InterruptController};
+use boards::soc::{Facts, InterruptController, Soc};
 use drivers::interrupts::Bcm2836;
 use drivers::uart::{Console, Emergency, MiniUart, Pl011};
 use rpi_pac::{armctrl, aux_mini_uart, dwc2, gpio, local_intc, mailbox, pm, rng};
@@ -29,14 +31,23 @@ pub(crate) struct Blocks {
     pub(crate) interrupts: Option<Bcm2836<'static>>,
 }
 
-/// Claims the register blocks.
+/// Finds out which SoC this is and claims its register blocks.
 ///
-/// # Safety
+/// # Errors
 ///
-/// Called once. `facts` are those of the SoC that this runs on.
-pub(crate) unsafe fn claim(facts: &Facts) -> Blocks {
-    // SAFETY (all below): the address is where this SoC has the block (caller's promise), boot maps it as device memory
-    // for ever, and each block is claimed here only, once; `emergency_console` argues for itself.
+/// When the processor is not a known one: its MIDR_EL1.
+///
+/// # Panics
+///
+/// When called a second time: the blocks have owners.
+pub(crate) fn claim() -> Result<(Soc, Blocks), u64> {
+    static IS_CLAIMED: AtomicBool = AtomicBool::new(false);
+    let midr = MIDR_EL1.get();
+    let soc = Soc::from_midr(midr).ok_or(midr)?;
+    assert!(!IS_CLAIMED.swap(true, Ordering::Relaxed), "the register blocks are claimed already");
+    let facts = soc.facts();
+    // SAFETY (all below): the address is where this SoC has the block, boot maps it as device memory for ever, and each
+    // block is claimed here only, and once (checked above); `emergency_consoles` argues for itself.
     let interrupts = match facts.interrupt_controller {
         InterruptController::Bcm2836 { local, armctrl } => Some(Bcm2836::new(
             // SAFETY: see above.
@@ -46,7 +57,7 @@ pub(crate) unsafe fn claim(facts: &Facts) -> Blocks {
         )),
         InterruptController::Gic400 { .. } => None,
     };
-    Blocks {
+    let blocks = Blocks {
         // SAFETY: see above.
         uart0: unsafe { block(facts.uart0) },
         // SAFETY: see above.
@@ -65,7 +76,8 @@ pub(crate) unsafe fn claim(facts: &Facts) -> Blocks {
             unsafe { block(addr) }
         }),
         interrupts,
-    }
+    };
+    Ok((soc, blocks))
 }
 
 /// Returns the UARTs for a last report, whoever else uses them.

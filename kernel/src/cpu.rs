@@ -1,5 +1,6 @@
 //! What only the processor has: interrupts and faults, per-core executors that sleep in WFI, time, locks between cores.
 
+pub(crate) mod entry;
 pub(crate) mod executor;
 pub(crate) mod fault;
 pub(crate) mod interrupt;

@@ -22,10 +22,8 @@ mod workloads;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
-use core::sync::atomic::{AtomicUsize, Ordering};
 
-use aarch64_cpu::registers::{MIDR_EL1, Readable};
-use boards::soc::{BLUETOOTH_PINS, CONSOLE_PINS, Facts, Soc};
+use boards::soc::{BLUETOOTH_PINS, CONSOLE_PINS, Facts};
 use config::{Config, Ip};
 use crash::BlackBox;
 use drivers::gpio::Gpio;
@@ -35,7 +33,7 @@ use drivers::rng::Rng;
 use drivers::uart::{Console, MiniUart, Pl011};
 use drivers::watchdog::Watchdog;
 use embassy_executor::SpawnError;
-use embassy_time::{Duration, Instant};
+use embassy_time::Instant;
 use hal::dma::DmaPool;
 use log::{LevelFilter, error, info, warn};
 use net::{Identity, Ipv4Settings, Settings, Stack};
@@ -45,7 +43,7 @@ use rpi_pac::gpio::Function;
 use telemetry::{Counted, NodeInfo};
 use usb::bus::Bus;
 
-use crate::cpu::{CORES, executor, fault, interrupt, time};
+use crate::cpu::{CORES, entry, executor, fault, interrupt};
 use crate::facts::BoardFacts;
 use crate::node::{MANAGER, Node};
 use crate::sampler::FixedMemory;
@@ -57,39 +55,23 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const UART_CLOCK_HZ: u32 = 48_000_000;
 /// The mini UART's clock when the firmware does not tell (config.txt, core_freq with enable_uart=1).
 const CORE_CLOCK_HZ: u32 = 250_000_000;
-/// How long cores 1-3 get to leave the spin table: microseconds on a board, more for a virtual one on a busy host.
-const START_TIME: Duration = Duration::from_secs(1);
 /// Bytes of a receive buffer: the largest burst of a USB NIC.
 const RX_BUFFER_LEN: usize = 2048;
 /// Bytes of a transmit buffer: a frame, the longest headroom and padding of a USB NIC.
 const TX_BUFFER_LEN: usize = 2048;
 
-/// Cores that have arrived in `kernel_secondary`.
-static ARRIVED: AtomicUsize = AtomicUsize::new(0);
-
-/// The first Rust line on core 0. `device_tree` is what the firmware left in x0, `entry_ticks` the counter at `_start`.
-#[unsafe(no_mangle)]
-extern "C" fn kernel_main(device_tree: usize, entry_ticks: u64) -> ! {
-    time::init(entry_ticks);
-    mem::stacks::paint(0);
-    logger::init(LevelFilter::Info);
-    boot(device_tree, entry_ticks)
-}
-
-/// Everything from the first register to the executor. A function of its own, so that its frame, if it were too large
-/// for the stack, would fault when time and logging are already there for the report.
+/// Everything from the first register to the executor, on core 0. Not inlined into its caller, so that its frame, if it were
+/// too large for the stack, would fault when time is already there for the report.
 #[inline(never)]
 fn boot(device_tree: usize, entry_ticks: u64) -> ! {
-    let midr = MIDR_EL1.get();
-    let Some(soc) = Soc::from_midr(midr) else {
-        fault::refuse_board(format_args!("unknown processor, MIDR {midr:#x}"))
+    logger::init(LevelFilter::Info);
+    let (soc, blocks) = match board::claim() {
+        Ok(claimed) => claimed,
+        Err(midr) => fault::refuse_board(format_args!("unknown processor, MIDR {midr:#x}")),
     };
     fault::init(soc);
     let facts = soc.facts();
-    // SAFETY: this runs once, on core 0, before anything allocates, and `facts` are this SoC's.
-    let mut pool = unsafe { mem::init(facts.dma_offset) };
-    // SAFETY: as above.
-    let blocks = unsafe { board::claim(facts) };
+    let mut pool = mem::init(facts.dma_offset);
     let Some(controller) = blocks.interrupts else {
         fault::refuse_board(format_args!("no driver for the interrupt controller of {soc}"))
     };
@@ -105,7 +87,9 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
     let crashes = report_last_life();
 
-    start_cores(facts);
+    if let Err(arrived) = entry::start_cores(soc) {
+        error!("only {arrived} of {} cores have started; workloads run on these", CORES - 1);
+    }
     interrupt::init_core();
     supervisor::init(Watchdog::new(blocks.pm), config.watchdog && !board.is_emulated);
     supervisor::watch("telemetry", &sampler::PROGRESS);
@@ -146,13 +130,9 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     })
 }
 
-/// The first Rust line on cores 1-3.
-#[unsafe(no_mangle)]
-extern "C" fn kernel_secondary(core: usize) -> ! {
-    mem::stacks::paint(core);
+/// What cores 1-3 do.
+fn run_core(core: usize) -> ! {
     interrupt::init_core();
-    // Release pairs with the acquire in `start_cores`.
-    ARRIVED.fetch_add(1, Ordering::Release);
     executor::run(|spawner| {
         if let Err(error) = tasks::spawn_core(spawner, core) {
             error!("a task has no place: {error}");
@@ -187,8 +167,8 @@ fn open_console(
 
 /// Tells how the node's last life ended, and returns what the black box has counted.
 fn report_last_life() -> node::Counts {
-    // SAFETY: at boot, on core 0; the reference ends with this function.
-    let mut black_box = BlackBox::open(unsafe { mem::black_box() });
+    let Some(memory) = mem::black_box() else { return node::Counts::new() };
+    let mut black_box = BlackBox::open(memory);
     let boots = black_box.count_boot();
     if let Some(report) = black_box.take_new() {
         warn!("the last life ended in a crash, number {} since power-on:", black_box.crash_count());
@@ -199,24 +179,6 @@ fn report_last_life() -> node::Counts {
     let counts = counts.collect();
     mem::clean_black_box();
     counts
-}
-
-/// Releases cores 1-3 and waits until they have left the firmware's spin table.
-fn start_cores(facts: &Facts) {
-    // SAFETY: once, on core 0; the slots are this SoC's.
-    unsafe { boot::start_secondaries(facts.spin_table.map(|slot| slot as usize)) };
-    let deadline = Instant::now() + START_TIME;
-    // Acquire pairs with the release in `kernel_secondary`.
-    while ARRIVED.load(Ordering::Acquire) < CORES - 1 && Instant::now() < deadline {
-        core::hint::spin_loop();
-    }
-    let arrived = ARRIVED.load(Ordering::Acquire);
-    if arrived == CORES - 1 {
-        // SAFETY: all cores have left page 0, and nothing else is there.
-        unsafe { boot::unmap_null_page() };
-    } else {
-        error!("only {arrived} of {} cores have started; workloads run on these", CORES - 1);
-    }
 }
 
 /// Returns the interrupt with this number, if the controller has it.

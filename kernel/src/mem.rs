@@ -18,34 +18,36 @@ struct Caches;
 
 /// Sets up the heap and returns the DMA pool.
 ///
-/// # Safety
+/// `bus_offset` is what bus masters add to the addresses of RAM.
 ///
-/// Called once, on core 0, before anything allocates. `bus_offset` is what DMA masters below 1 GiB add to addresses.
-pub(crate) unsafe fn init(bus_offset: u64) -> DmaPool {
+/// # Panics
+///
+/// When called a second time: the memory has owners.
+pub(crate) fn init(bus_offset: u64) -> DmaPool {
+    static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+    assert!(!IS_TAKEN.swap(true, Ordering::Relaxed), "heap and DMA memory are taken already");
     // Relaxed: only core 0 drives devices.
     BUS_OFFSET.store(bus_offset, Ordering::Relaxed);
-    // SAFETY: the linker gives the heap this memory for itself, and this runs once (caller's promise).
+    // SAFETY: the linker gives the heap this memory for itself, and this runs once (checked above).
     unsafe { heap::init(boot::heap()) };
     // SAFETY: as for the heap: nobody else uses this memory, which boot maps read-write.
     let region = unsafe { region(boot::dma()) };
     DmaPool::new(region, &Caches)
 }
 
-/// Returns the scratch memory of the workloads on `core`, which is one of cores 1-3; empty for others, and the second
-/// time.
-pub(crate) fn scratch(core: usize) -> &'static mut [u64] {
+/// Takes the scratch memory of the workloads on `core`, which is one of cores 1-3; empty for others, and the second time.
+pub(crate) fn take_scratch(core: usize) -> &'static mut [u64] {
     const WORD: usize = size_of::<u64>();
-    static TAKEN: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
-    let all = boot::scratch();
-    let len = all.len() / 3 / CACHE_LINE * CACHE_LINE;
-    let Some(taken) = core.checked_sub(1).and_then(|index| TAKEN.get(index)) else { return &mut [] };
-    // Relaxed: nothing else is published by it.
-    if taken.swap(true, Ordering::Relaxed) {
+    static IS_TAKEN: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+    let is_free = |taken: &AtomicBool| !taken.swap(true, Ordering::Relaxed);
+    if !core.checked_sub(1).and_then(|index| IS_TAKEN.get(index)).is_some_and(is_free) {
         return &mut [];
     }
+    let all = boot::scratch();
+    let len = all.len() / 3 / CACHE_LINE * CACHE_LINE;
     let start: *mut u64 = core::ptr::with_exposed_provenance_mut(all.start + (core - 1) * len);
     // SAFETY: 1. in the memory that the linker keeps for this, mapped read-write, aligned to a cache line; 2. each core's
-    // part is handed out once, which the flag sees to; 3. any bytes are valid words.
+    // part is handed out once (checked above); 3. any bytes are valid words.
     unsafe { slice::from_raw_parts_mut(start, len / WORD) }
 }
 
@@ -131,12 +133,19 @@ pub(crate) fn device_tree(address: usize, ram_end: u64) -> Option<&'static [u8]>
     readable(len)
 }
 
+/// Takes the black box's memory at boot; the second time there is nothing to take.
+pub(crate) fn black_box() -> Option<&'static mut crash::Memory> {
+    static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+    // SAFETY: at boot, once (checked here); who has it is parked or done when a crash report takes it.
+    (!IS_TAKEN.swap(true, Ordering::Relaxed)).then(|| unsafe { black_box_for_report() })
+}
+
 /// Returns the black box's memory, which is the only thing that survives a reset.
 ///
 /// # Safety
 ///
 /// One at a time: at boot on core 0, and in a crash report, when nothing else runs any more.
-pub(crate) unsafe fn black_box() -> &'static mut crash::Memory {
+pub(crate) unsafe fn black_box_for_report() -> &'static mut crash::Memory {
     const { assert!(size_of::<crash::Memory>() <= 0x4000 && align_of::<crash::Memory>() <= 64) };
     let memory: *mut crash::Memory = core::ptr::with_exposed_provenance_mut(boot::black_box().start);
     // SAFETY: 1. the linker keeps this memory for it, mapped read-write, large enough and aligned (checked above); 2. any

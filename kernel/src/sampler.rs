@@ -146,7 +146,8 @@ fn memory_now(fixed: FixedMemory) -> Memory {
     let heap = heap::usage();
     Memory {
         total: fixed.total,
-        free: fixed.total.saturating_sub(boot::ram_end() as u64),
+        // The heap's own free part counts as available, not as free: see `Memory::available`.
+        free: fixed.total.saturating_sub(fixed.image + fixed.dma.used + fixed.scratch + heap.size as u64),
         image: fixed.image,
         heap: Area { size: heap.size as u64, used: heap.used as u64, peak: heap.used_most as u64 },
         dma: fixed.dma,

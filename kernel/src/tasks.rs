@@ -191,6 +191,6 @@ async fn provoke_task() {
 
 #[task(pool_size = WORKERS)]
 async fn workload_task(core: usize) {
-    let buffer = mem::scratch(core);
+    let buffer = mem::take_scratch(core);
     workload::run_core(u8::try_from(core).unwrap_or(u8::MAX), &MANAGER, &NodeEnv, buffer).await
 }

@@ -141,7 +141,7 @@ fn finish(kind: Kind, message: core::fmt::Arguments<'_>, registers: Option<Regis
     report.registers = registers;
     report.backtrace = backtrace;
     // SAFETY: the other cores are parked, and this one never returns.
-    let black_box = unsafe { mem::black_box() };
+    let black_box = unsafe { mem::black_box_for_report() };
     crash::BlackBox::open(black_box).write(&report);
     mem::clean_black_box();
     // Which UART is the console depends on the board, and a crash may come before that is known: tell both.
