@@ -15,9 +15,8 @@ const HOST: [&str; 3] = ["qemu", "rack", "tests"];
 const IMAGE: [&str; 2] = ["boot", "kernel"];
 /// Packages that may contain `unsafe` (CONVENTIONS: cpu, memory and board modules, DMA memory, registers, fakes).
 const UNSAFE: [&str; 5] = ["boot", "kernel", "hal", "rpi-pac", "testkit"];
-/// Where in the kernel `unsafe` may be. The story of the boot is among it, because only there it can be promised that
-/// something happens once and on core 0.
-const UNSAFE_KERNEL: [&str; 4] = ["cpu", "mem", "board", "main"];
+/// Where in the kernel `unsafe` may be.
+const UNSAFE_KERNEL: [&str; 3] = ["cpu", "mem", "board"];
 /// The lowest layer: facts, registers and seams know nothing of what is built on them.
 const GROUND: [&str; 4] = ["hal", "boards", "rpi-pac", "wire"];
 /// Whom a package must not know, directly or through others.
