@@ -100,6 +100,8 @@ fn is_reached_through_a_usb_hub() -> Result<()> {
     let lab = Lab::new()?;
     let rig =
         Rig::boot_in(lab, "", |config| config.nic = Some(qemu::UsbNet { behind_hub: true, ..Default::default() }))?;
+    // 0409:55aa: hw/usb/dev-hub.c.
+    ensure!(rig.node.console().lines().iter().any(|line| line.contains("0409:55aa")), "no hub on the console");
     node::udp_echo(rig.node.udp(7)?, &[0x5a; 1472])?;
     ensure!(rig.node.get("/")?.status == 200);
     Ok(())

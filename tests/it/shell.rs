@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use tests::lab::{Lab, NODE, Wire};
-use tests::node::{BOOT, PATIENCE, Rig, TestNode};
+use tests::malformed::Random;
+use tests::node::{self, BOOT, PATIENCE, Rig, TestNode};
 
 /// What the shell shows when it waits for a command, behind the node's name.
 const PROMPT: &str = "> ";
@@ -39,6 +40,26 @@ fn help_names_every_command() -> Result<()> {
     for command in ["help", "status", "net", "top", "log", "workload", "reboot"] {
         ensure!(help.contains(command), "no {command} in\n{help}");
     }
+    Ok(())
+}
+
+#[test]
+fn bytes_without_end_on_the_serial_line_do_not_stop_the_node() -> Result<()> {
+    let rig = Rig::boot("")?;
+    let mut random = Random::new(7);
+    let noise = random.bytes(400_000);
+    std::thread::scope(|scope| {
+        let typing = scope.spawn(|| rig.node.console().send_bytes(&noise));
+        // Meanwhile the network is served.
+        for _ in 0..20 {
+            node::udp_echo(rig.node.udp(7)?, &[0x5a; 1000])?;
+        }
+        typing.join().map_err(|_| anyhow::anyhow!("typing panicked"))?.context("typing")
+    })?;
+    // Ends whatever line or view the noise has begun.
+    rig.node.console().send_bytes(b"\x03\r")?;
+    let status = run(&rig.node, "status")?.join("\n");
+    ensure!(status.lines().any(|line| line.starts_with("crashes") && line.contains("none")), "{status}");
     Ok(())
 }
 
@@ -142,7 +163,7 @@ fn log_lines_do_not_tear_the_line_being_typed() -> Result<()> {
 #[test]
 fn noise_on_the_line_does_not_stop_the_shell() -> Result<()> {
     let rig = Rig::boot("")?;
-    let mut random = tests::malformed::Random::new(99);
+    let mut random = Random::new(99);
     // No carriage return: noise must not spell a command.
     let noise: Vec<u8> = random.bytes(4096).into_iter().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
     rig.node.console().send_bytes(&noise)?;
