@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+mod announce;
 mod board;
 mod console;
 mod cpu;

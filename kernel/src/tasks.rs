@@ -22,7 +22,7 @@ use crate::pages::NodePages;
 use crate::sampler::{self, FixedMemory};
 use crate::shell_node::CommandNode;
 use crate::workloads::{self, NodeEnv};
-use crate::{console, mem, syslog};
+use crate::{announce, console, mem, syslog};
 
 /// The USB controller with its registers.
 pub(crate) type UsbController = Controller<UniqueMmioPointer<'static, dwc2::Registers>>;
@@ -39,6 +39,7 @@ pub(crate) fn spawn_network(spawner: Spawner, node: &'static Node, stack: &'stat
     spawner.spawn(stack_task(stack)?);
     spawner.spawn(ipv4_task(stack)?);
     spawner.spawn(ipv6_task(stack)?);
+    spawner.spawn(announce_task(stack)?);
     spawner.spawn(time_task(stack)?);
     spawner.spawn(mdns_task(stack)?);
     spawner.spawn(udp_echo_task(stack)?);
@@ -126,6 +127,11 @@ async fn ipv4_task(stack: &'static Stack) {
 #[task]
 async fn ipv6_task(stack: &'static Stack) {
     address::run_ipv6(stack).await
+}
+
+#[task]
+async fn announce_task(stack: &'static Stack) {
+    announce::run(stack).await
 }
 
 #[task]
