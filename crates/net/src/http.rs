@@ -7,7 +7,7 @@
 use core::fmt::Write as _;
 
 use alloc::string::String;
-use embassy_time::{Duration, with_timeout};
+use embassy_time::{Duration, Instant, with_deadline, with_timeout};
 use heapless::Vec;
 
 use crate::counters::Event;
@@ -23,7 +23,7 @@ const HEADERS_MAX: usize = 48;
 const RX_LEN: usize = 4096;
 /// A page of metrics fits in whole.
 const TX_LEN: usize = 32 * 1024;
-/// A client has this long for a request, from its first byte on.
+/// A client has this long for a whole request, from its first byte on: sending it in drops earns no more time.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection may be idle between two requests for this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -65,14 +65,18 @@ async fn converse(
 ) -> Result<(), TcpError> {
     let mut input: Vec<u8, REQUEST_LEN_MAX> = Vec::new();
     loop {
+        // When the request must be complete; known once its first byte was seen.
+        let mut deadline = None;
         // Requests that came together with the last one are answered first.
         let parsed = loop {
             match parse(&input) {
                 Parsed::Partial if !input.is_full() => {}
                 parsed => break parsed,
             }
-            let timeout = if input.is_empty() { IDLE_TIMEOUT } else { REQUEST_TIMEOUT };
-            match with_timeout(timeout, read_more(socket, &mut input)).await {
+            let now = Instant::now();
+            let end =
+                if input.is_empty() { now + IDLE_TIMEOUT } else { *deadline.get_or_insert(now + REQUEST_TIMEOUT) };
+            match with_deadline(end, read_more(socket, &mut input)).await {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => return Ok(()),
                 Ok(Err(error)) => return Err(error),

@@ -162,6 +162,38 @@ fn slow_and_idle_clients_do_not_hold_the_server() {
 }
 
 #[test]
+fn a_request_that_comes_in_drops_does_not_hold_the_server() {
+    lab::run(|lab| async move {
+        let (server, client) = pair(&lab, 1).await;
+        let mut socket = connect(&server, &client).await;
+        // The second request's time starts when its first byte is seen, together with the first request.
+        for (number, before) in ["", "GET / HTTP/1.1\r\nHost: a\r\n\r\nG"].into_iter().enumerate() {
+            if number > 0 {
+                socket.connect((server.stack.ipv4_address().unwrap(), HTTP_PORT).into()).await.unwrap();
+            }
+            Timer::after(SECOND * 10).await;
+            let start = Instant::now();
+            socket.write_all(before.as_bytes()).await.unwrap();
+            // One byte every two seconds, while anybody listens.
+            let drip = async {
+                for byte in b"GET / HTTP/1.1\r\nHost: a\r\nX: ".iter().skip(usize::from(!before.is_empty())) {
+                    if socket.write_all(&[*byte]).await.is_err() || server.stack.status().tcp_connections == 0 {
+                        return;
+                    }
+                    Timer::after(SECOND * 2).await;
+                }
+            };
+            drip.await;
+            assert!((5..=14).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+            assert_eq!(server.stack.counters().get(Event::HttpTimeout), number as u64 + 1);
+            socket.abort();
+        }
+        assert!(exchange(&server, &client, "GET / HTTP/1.0\r\n\r\n").await.ends_with("home"));
+        assert_eq!(server.stack.counters().get(Event::HttpRequest), 2);
+    });
+}
+
+#[test]
 fn a_peer_that_vanishes_is_forgotten() {
     lab::run(|lab| async move {
         let (server, client) = pair(&lab, 1).await;
