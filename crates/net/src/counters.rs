@@ -48,6 +48,8 @@ pub enum Event {
     TcpResetReceived,
     /// We reset a TCP connection, or refused one.
     TcpResetSent,
+    /// A client of echo, discard or chargen was silent for too long and was dropped.
+    TcpIdle,
     /// A DHCP message that can't be parsed.
     DhcpMalformed,
     /// A DHCP lease was obtained or renewed.
@@ -76,7 +78,7 @@ pub enum Event {
 
 impl Event {
     /// Every event with its name, in the order of the counters.
-    pub const ALL: [(Self, &'static str); 32] = [
+    pub const ALL: [(Self, &'static str); 33] = [
         (Self::EthernetMalformed, "ethernet_malformed"),
         (Self::EthernetForeign, "ethernet_foreign"),
         (Self::ArpMalformed, "arp_malformed"),
@@ -97,6 +99,7 @@ impl Event {
         (Self::TcpReceived, "tcp_received"),
         (Self::TcpResetReceived, "tcp_reset_received"),
         (Self::TcpResetSent, "tcp_reset_sent"),
+        (Self::TcpIdle, "tcp_idle"),
         (Self::DhcpMalformed, "dhcp_malformed"),
         (Self::DhcpLease, "dhcp_lease"),
         (Self::DhcpLost, "dhcp_lost"),

@@ -3,8 +3,9 @@
 //! Each `tcp_` function is one worker with a socket: run as many of them as clients are to be served at once. Each `udp_`
 //! function serves everybody.
 
-use embassy_time::Timer;
+use embassy_time::{Duration, Timer, with_timeout};
 
+use crate::counters::Event;
 use crate::socket::tcp::{TcpError, TcpSocket};
 use crate::socket::udp::{DATAGRAM_LEN_MAX, UdpSocket};
 use crate::stack::Stack;
@@ -26,6 +27,9 @@ const SMALL_LEN: usize = 1024;
 const MANY: (usize, usize) = (128, 128 * DATAGRAM_LEN_MAX);
 const SOME: (usize, usize) = (64, 64 * DATAGRAM_LEN_MAX);
 const FEW: (usize, usize) = (8, 8 * 1024);
+/// A TCP client that moves no byte for this long makes room for the next one: the sockets are few, and a connection that
+/// only answers keep-alives costs its owner nothing.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Lines of RFC 864: 72 of the 95 printable characters, each line one further.
 const PATTERN_LEN: usize = 95;
 const LINE_LEN: usize = 72;
@@ -36,20 +40,47 @@ const CHARGEN_DATAGRAM_LEN: usize = 512;
 pub async fn tcp_echo(stack: &'static Stack) -> ! {
     let mut socket = TcpSocket::new(stack, ECHO_LEN, ECHO_LEN);
     loop {
-        if socket.accept(ECHO_PORT).await.is_ok() && echo(&mut socket).await.is_ok() {
+        if socket.accept(ECHO_PORT).await.is_ok() && echo(stack, &mut socket).await.is_ok() {
             socket.close().await;
         }
     }
 }
 
-async fn echo(socket: &mut TcpSocket) -> Result<(), TcpError> {
+async fn echo(stack: &Stack, socket: &mut TcpSocket) -> Result<(), TcpError> {
     let mut buffer = [0; 2048];
     loop {
-        let len = embedded_io_async::Read::read(socket, &mut buffer).await?;
+        let read = async |socket: &mut TcpSocket| embedded_io_async::Read::read(socket, &mut buffer).await;
+        let len = unless_idle(stack, socket, read).await?;
         if len == 0 {
             return Ok(());
         }
-        embedded_io_async::Write::write_all(socket, buffer.get(..len).unwrap_or_default()).await?;
+        let mut rest = buffer.get(..len).unwrap_or_default();
+        while !rest.is_empty() {
+            let write = async |socket: &mut TcpSocket| embedded_io_async::Write::write(socket, rest).await;
+            let len = unless_idle(stack, socket, write).await?;
+            rest = rest.get(len..).unwrap_or_default();
+        }
+    }
+}
+
+/// Takes a step that moves bytes. Resets the connection when it takes too long and the peer has acknowledged nothing in
+/// the meantime.
+async fn unless_idle<T>(
+    stack: &Stack,
+    socket: &mut TcpSocket,
+    mut step: impl AsyncFnMut(&mut TcpSocket) -> Result<T, TcpError>,
+) -> Result<T, TcpError> {
+    loop {
+        let unsent = socket.unsent();
+        match with_timeout(IDLE_TIMEOUT, step(socket)).await {
+            Ok(result) => return result,
+            Err(_) if socket.unsent() < unsent => {}
+            Err(_) => {
+                stack.counters().count(Event::TcpIdle);
+                socket.abort();
+                return Err(TcpError::ConnectionReset);
+            }
+        }
     }
 }
 
@@ -58,7 +89,8 @@ pub async fn tcp_discard(stack: &'static Stack) -> ! {
     let mut socket = TcpSocket::new(stack, BULK_LEN, SMALL_LEN);
     loop {
         if socket.accept(DISCARD_PORT).await.is_ok() {
-            while let Ok(Some(())) = socket.read_with(|bytes| (bytes.len(), ())).await {}
+            let mut take = async |socket: &mut TcpSocket| socket.read_with(|bytes| (bytes.len(), ())).await;
+            while let Ok(Some(())) = unless_idle(stack, &mut socket, &mut take).await {}
             socket.close().await;
         }
     }
@@ -71,7 +103,9 @@ pub async fn tcp_chargen(stack: &'static Stack) -> ! {
         if socket.accept(CHARGEN_PORT).await.is_ok() {
             let mut characters = Characters::new();
             // A client that has said good-bye is still listening; one that is gone resets the connection.
-            while socket.write_with(|room| (room.len(), characters.fill(room))).await.is_ok() {}
+            let mut put =
+                async |socket: &mut TcpSocket| socket.write_with(|room| (room.len(), characters.fill(room))).await;
+            while unless_idle(stack, &mut socket, &mut put).await.is_ok() {}
         }
     }
 }

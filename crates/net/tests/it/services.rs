@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use embassy_time::{Duration, Timer, with_timeout};
+use embassy_time::{Duration, Instant, Timer, with_timeout};
 use embedded_io_async::{Read, Write};
-use net::{PingError, TcpError, TcpSocket, UdpSocket, services};
+use net::{Event, PingError, TcpError, TcpSocket, UdpSocket, services};
 
 use crate::lab::{self, Lab, Node, fixed, settings, wait_until};
 
@@ -166,6 +166,60 @@ fn half_open_connections_do_not_hold_a_server() {
     });
 }
 
+/// Keeps a connection barely busy, with a step every 40 s, and returns how long it lived; five minutes are enough.
+async fn drip(mut socket: TcpSocket, is_reader: bool) -> Duration {
+    let start = Instant::now();
+    while start.elapsed() < SECOND * 300 {
+        Timer::after(SECOND * 40).await;
+        let step = async {
+            if is_reader {
+                socket.read_with(|bytes| (bytes.len(), ())).await.map(|_| ())
+            } else {
+                socket.write_all(b"x").await
+            }
+        };
+        if step.await.is_err() {
+            break;
+        }
+    }
+    start.elapsed()
+}
+
+#[test]
+fn silent_clients_do_not_hold_the_tcp_services() {
+    for port in [services::ECHO_PORT, services::DISCARD_PORT, services::CHARGEN_PORT] {
+        lab::run(|lab| async move {
+            let (server, client) = pair(&lab).await;
+            for _ in 0..3 {
+                match port {
+                    services::ECHO_PORT => lab.tasks.spawn(services::tcp_echo(server.stack)),
+                    services::DISCARD_PORT => lab.tasks.spawn(services::tcp_discard(server.stack)),
+                    _ => lab.tasks.spawn(services::tcp_chargen(server.stack)),
+                }
+            }
+            let peer = at(&server, port);
+            let connect = async || {
+                let mut socket = TcpSocket::new(client.stack, 4096, 4096);
+                socket.connect(peer).await.map(|()| socket)
+            };
+            let silent = [connect().await.unwrap(), connect().await.unwrap()];
+            let busy = connect().await.unwrap();
+            let busy_for = Rc::new(Cell::new(Duration::MIN));
+            let for_task = busy_for.clone();
+            lab.tasks.spawn(async move { for_task.set(drip(busy, port == services::CHARGEN_PORT).await) });
+            Timer::after(SECOND * 55).await;
+            assert_eq!(connect().await.err(), Some(TcpError::Refused), "port {port}: all sockets are taken");
+            Timer::after(SECOND * 10).await;
+            assert_eq!(server.stack.counters().get(Event::TcpIdle), 2, "port {port}");
+            assert_eq!(server.stack.status().tcp_connections, 1, "port {port}: the busy one is left");
+            connect().await.unwrap();
+            wait_until(SECOND * 400, "the busy client ends", || busy_for.get() > Duration::MIN).await;
+            assert!(busy_for.get() >= SECOND * 300, "port {port}: {}", busy_for.get());
+            drop(silent);
+        });
+    }
+}
+
 #[test]
 fn discard_takes_everything_and_says_nothing() {
     lab::run(|lab| async move {
@@ -237,12 +291,12 @@ fn a_port_without_a_server_refuses() {
         let (server, client) = pair(&lab).await;
         let mut socket = TcpSocket::new(client.stack, 1024, 1024);
         assert_eq!(socket.connect(at(&server, 4711)).await, Err(TcpError::Refused));
-        assert_eq!(server.stack.counters().get(net::Event::TcpResetSent), 1);
+        assert_eq!(server.stack.counters().get(Event::TcpResetSent), 1);
         let mut udp = UdpSocket::bind(client.stack, 0, 1, 64).unwrap();
         udp.send_to(b"hello", at(&server, 4711)).await.unwrap();
         wait_until(SECOND, "the refusal", || {
-            client.stack.counters().get(net::Event::IcmpUnreachableReceived) == 1
-                && server.stack.counters().get(net::Event::IcmpUnreachableSent) == 1
+            client.stack.counters().get(Event::IcmpUnreachableReceived) == 1
+                && server.stack.counters().get(Event::IcmpUnreachableSent) == 1
         })
         .await;
     });
