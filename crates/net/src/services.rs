@@ -7,7 +7,7 @@ use embassy_time::{Duration, Timer, with_timeout};
 
 use crate::counters::Event;
 use crate::socket::tcp::{TcpError, TcpSocket};
-use crate::socket::udp::{DATAGRAM_LEN_MAX, UdpSocket};
+use crate::socket::udp::{DATAGRAM_LEN_MAX, Datagram, UdpSocket};
 use crate::stack::Stack;
 
 /// Port of the echo service (RFC 862).
@@ -116,8 +116,7 @@ pub async fn udp_echo(stack: &'static Stack) -> ! {
     let mut buffer = [0; DATAGRAM_LEN_MAX];
     loop {
         let datagram = socket.recv_from(&mut buffer).await;
-        // Not to another service: two of them could talk to each other for ever.
-        if datagram.peer.port() >= 1024 {
+        if may_answer(stack, &datagram) {
             let data = buffer.get(..datagram.len).unwrap_or_default();
             // A peer that can't be reached gets no answer.
             let _ = socket.try_send(data, datagram.peer, datagram.local);
@@ -144,13 +143,21 @@ pub async fn udp_chargen(stack: &'static Stack) -> ! {
     let mut answer = [0; CHARGEN_DATAGRAM_LEN];
     loop {
         let datagram = socket.recv_from(&mut []).await;
-        if datagram.peer.port() >= 1024 && stack.is_on_link(datagram.peer.ip()) {
+        if may_answer(stack, &datagram) && stack.is_on_link(datagram.peer.ip()) {
             characters.fill(&mut answer);
             // A peer that can't be reached gets no answer.
             let _ = socket.try_send(&answer, datagram.peer, datagram.local);
             stack.kick();
         }
     }
+}
+
+/// Returns whether a datagram may be answered.
+///
+/// Not one from another service: two of them could talk to each other for ever. And not one to a broadcast or group
+/// address: with a forged sender, a single datagram would have every node of a rack answer the victim.
+fn may_answer(stack: &Stack, datagram: &Datagram) -> bool {
+    datagram.peer.port() >= 1024 && datagram.local.is_some_and(|local| stack.has_address(local))
 }
 
 async fn bind(stack: &'static Stack, port: u16, rx: (usize, usize), tx: (usize, usize)) -> UdpSocket {

@@ -217,6 +217,12 @@ impl Stack {
         self.inner.borrow().iface.ip_addrs().iter().any(|cidr| cidr.contains_addr(&peer))
     }
 
+    /// Returns whether `address` is one of this node's own: not a group's, and not everybody's.
+    #[must_use]
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        self.inner.borrow().iface.has_ip_addr(address)
+    }
+
     /// Returns a number that changes with the cable, the controller and the addresses.
     #[must_use]
     pub fn epoch(&self) -> u32 {

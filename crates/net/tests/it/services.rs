@@ -286,6 +286,34 @@ fn udp_services_answer() {
 }
 
 #[test]
+fn udp_services_do_not_answer_what_went_to_everybody() {
+    lab::run(|lab| async move {
+        let (server, client) = pair(&lab).await;
+        lab.tasks.spawn(services::udp_echo(server.stack));
+        lab.tasks.spawn(services::udp_chargen(server.stack));
+        let mut socket = UdpSocket::bind(client.stack, 0, 8, 16 * 1024).unwrap();
+        let mut buffer = [0; 2000];
+        let everybody: [IpAddr; 4] = [
+            [10, 0, 0, 255].into(),
+            [255, 255, 255, 255].into(),
+            [224, 0, 0, 1].into(),
+            [0xFF02, 0, 0, 0, 0, 0, 0, 1].into(),
+        ];
+        for port in [services::ECHO_PORT, services::CHARGEN_PORT] {
+            for address in everybody {
+                let before = server.stack.counters().get(Event::UdpReceived);
+                socket.send_to(b"?", (address, port).into()).await.unwrap();
+                let answer = with_timeout(DISCOVERY, socket.recv_from(&mut buffer)).await;
+                assert_eq!(answer.ok(), None, "{address} port {port}");
+                assert_eq!(server.stack.counters().get(Event::UdpReceived), before + 1, "{address} port {port}");
+            }
+            socket.send_to(b"?", at(&server, port)).await.unwrap();
+            assert!(with_timeout(DISCOVERY, socket.recv_from(&mut buffer)).await.is_ok());
+        }
+    });
+}
+
+#[test]
 fn a_port_without_a_server_refuses() {
     lab::run(|lab| async move {
         let (server, client) = pair(&lab).await;
