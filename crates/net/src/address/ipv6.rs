@@ -51,7 +51,7 @@ async fn keep(stack: &'static Stack) -> ! {
         core::future::pending::<()>().await;
     }
     let mut slaac = Slaac::default();
-    // Addresses that nobody objected to; and prefixes for which somebody did.
+    // Addresses that nobody objected to; and those for which somebody did.
     let mut verified: Vec<Ipv6Addr, IPV6_ADDRESSES> = [link_local].into_iter().collect();
     let mut refused: Vec<Ipv6Addr, IPV6_ADDRESSES> = Vec::new();
     let mut solicitations = 0;
@@ -59,15 +59,17 @@ async fn keep(stack: &'static Stack) -> ! {
     loop {
         let now = Instant::now();
         let end = slaac.expire(now);
-        verified.retain(|address| {
-            *address == link_local || slaac.prefixes.iter().any(|prefix| from_prefix(prefix.prefix, mac) == *address)
-        });
+        let is_advertised =
+            |address: &Ipv6Addr| slaac.prefixes.iter().any(|prefix| from_prefix(prefix.prefix, mac) == *address);
+        verified.retain(|address| *address == link_local || is_advertised(address));
+        refused.retain(is_advertised);
         stack.set_ipv6(&verified, slaac.router.map(|(router, _)| router));
-        let addresses = slaac.prefixes.iter().map(|prefix| from_prefix(prefix.prefix, mac));
-        let new = addresses.into_iter().find(|address| !verified.contains(address) && !refused.contains(address));
-        if let Some(address) = new {
+        let mut addresses = slaac.prefixes.iter().map(|prefix| from_prefix(prefix.prefix, mac));
+        let new = addresses.find(|address| !verified.contains(address) && !refused.contains(address));
+        // There is room for as many as there are prefixes. If there were not, asking could go on for ever.
+        if let Some(address) = new.filter(|_| !verified.is_full() && !refused.is_full()) {
             let list = if has_duplicate(stack, address).await { &mut refused } else { &mut verified };
-            // There is room for as many as there are prefixes.
+            // See above.
             let _ = list.push(address);
             continue;
         }

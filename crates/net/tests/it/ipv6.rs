@@ -1,6 +1,8 @@
 //! IPv6 addresses: duplicate detection and routers.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
 
 use embassy_time::{Duration, Timer};
 use net::Event;
@@ -39,6 +41,11 @@ fn emit(from: Ipv6Addr, to: Ipv6Addr, message: NdiscRepr<'_>) -> Vec<u8> {
 }
 
 pub(crate) fn advertisement(router_s: u64, prefix_s: u64) -> Vec<u8> {
+    advertisement_of(1, router_s, prefix_s)
+}
+
+/// As above, for another subnet.
+fn advertisement_of(subnet: u16, router_s: u64, prefix_s: u64) -> Vec<u8> {
     let advert = NdiscRepr::RouterAdvert {
         hop_limit: 64,
         flags: NdiscRouterFlags::empty(),
@@ -52,7 +59,7 @@ pub(crate) fn advertisement(router_s: u64, prefix_s: u64) -> Vec<u8> {
             flags: NdiscPrefixInfoFlags::ADDRCONF | NdiscPrefixInfoFlags::ON_LINK,
             valid_lifetime: smoltcp::time::Duration::from_secs(prefix_s),
             preferred_lifetime: smoltcp::time::Duration::from_secs(prefix_s),
-            prefix: Ipv6Addr::new(0x2001, 0xDB8, 0, 1, 0, 0, 0, 0),
+            prefix: Ipv6Addr::new(0x2001, 0xDB8, 0, subnet, 0, 0, 0, 0),
         }),
     };
     emit(ROUTER, ALL_NODES, advert)
@@ -143,6 +150,45 @@ fn an_address_that_somebody_has_is_not_used() {
         assert_eq!(node.stack.counters().get(Event::Ipv6Conflict), 1);
         // IPv4 works all the same.
         assert!(node.stack.ipv4_address().is_some());
+    });
+}
+
+#[test]
+fn contested_prefixes_are_asked_for_once_and_forgotten_with_their_life() {
+    lab::run(|lab| async move {
+        let tap = lab.tap_of_nodes();
+        let rival = lab.tap();
+        let node = lab.node(1, settings(fixed(1)));
+        wait_until(SECOND * 3, "the address", || has(&node, LINK_LOCAL)).await;
+        tap.clear();
+        // Somebody has every address but the link-local one.
+        let is_contested = Rc::new(Cell::new(true));
+        let probes = Rc::new(Cell::new(0));
+        let (is_contested_now, count) = (is_contested.clone(), probes.clone());
+        lab.tasks.spawn(async move {
+            loop {
+                let frame = tap.recv().await;
+                let Some((from, NdiscRepr::NeighborSolicit { target_addr, .. })) = ndisc(&frame) else { continue };
+                if from.is_unspecified() && is_contested_now.get() {
+                    count.set(count.get() + 1);
+                    Timer::after_millis(100).await;
+                    let flags = NdiscNeighborFlags::OVERRIDE;
+                    let advert = NdiscRepr::NeighborAdvert { flags, target_addr, lladdr: Some(ROUTER_MAC.into()) };
+                    tap.send(&emit(target_addr, ALL_NODES, advert)).await;
+                }
+            }
+        });
+        // More than any list holds, one after the other.
+        for subnet in 1..=6 {
+            rival.send(&advertisement_of(subnet, 1800, 20)).await;
+            Timer::after(SECOND * 25).await;
+            assert_eq!(probes.get(), u32::from(subnet), "asked once each");
+        }
+        assert_eq!(node.stack.counters().get(Event::Ipv6Conflict), 6);
+        // The rival is gone: the prefix gets another chance.
+        is_contested.set(false);
+        rival.send(&advertisement(1800, 60)).await;
+        wait_until(SECOND * 3, "the address", || has(&node, GLOBAL)).await;
     });
 }
 
