@@ -43,6 +43,8 @@ pub enum Fault {
     Stall,
     /// The controller can't reach memory.
     Dma,
+    /// The controller can't reach memory, says so, and goes on.
+    DmaGoesOn,
     /// A periodic transaction did not fit its frame.
     Overrun,
     /// The device takes a packet but asks to be pinged before the next.

@@ -16,7 +16,7 @@ use crate::host::{Completion, Direction, Pid, Request, TransferError, TransferId
 const HALT_TIMEOUT: Duration = Duration::from_millis(10);
 
 enum Phase {
-    /// Enabled; `HALTED` will be seen in HCINT.
+    /// Enabled; `HALTED` or `AHB_ERROR` will be seen in HCINT.
     Running,
     /// Halted with these bits, not yet looked at.
     Halted(Hcint),
@@ -73,6 +73,11 @@ impl<R: RegisterAccess> State<R> {
         self.mask_channel(index, Hcint::empty());
         let Some(channel) = self.channels.get_mut(index) else { return };
         match &mut channel.r#use {
+            // The channel may still be enabled and move data after it could not reach memory: it must halt before anybody
+            // else has the buffer (Linux `dwc2_hc_ahberr_intr` forces a halt too).
+            Use::Active(Active { phase: Phase::Running, .. }) if !hcint.contains(Hcint::HALTED) => {
+                self.stop(index, TransferError::Dma { hcint: hcint.bits() });
+            }
             Use::Active(active) => {
                 match active.phase {
                     Phase::Running => active.phase = Phase::Halted(hcint),

@@ -174,6 +174,28 @@ fn errors_are_told_apart() {
 }
 
 #[test]
+fn a_channel_that_cannot_reach_memory_halts_before_its_buffer_comes_back() {
+    on_bus(Kind::Silicon, plug, async |Setup { model, bus, controller, mut pool }| {
+        let device = bus.next_device().await;
+        let (receive, send) = pipes(&device);
+        model.fail(device.address(), 0x82, &[Fault::DmaGoesOn]);
+        let before = model.enabled_channels();
+        let done = receive.start(pool.take(2048).unwrap(), 2048, None).await;
+        assert_eq!(done.result, Err(TransferError::Dma { hcint: 4 }));
+        assert!(done.buffer.is_some());
+        assert_eq!(model.enabled_channels(), before, "the channel may still write to the buffer");
+        assert_eq!(controller.counters().stuck_channels, 0);
+        // One that doesn't even halt keeps the buffer.
+        model.fail(device.address(), 0x82, &[Fault::DmaGoesOn, Fault::Hang]);
+        let done = receive.start(done.buffer.unwrap(), 2048, None).await;
+        assert_eq!(done.result, Err(TransferError::Dma { hcint: 4 }));
+        assert!(done.buffer.is_none());
+        assert_eq!((controller.counters().stuck_channels, model.faults_left()), (1, 0));
+        assert_eq!(send.start(pool.take(64).unwrap(), 64, None).await.result, Ok(64));
+    });
+}
+
+#[test]
 fn flow_control_loses_and_repeats_nothing() {
     on_bus(Kind::Silicon, plug, async |Setup { model, bus, mut pool, .. }| {
         let device = bus.next_device().await;

@@ -129,6 +129,10 @@ impl State {
             Some(Fault::Babble) => return Outcome::Halt(Hcint::BABBLE),
             Some(Fault::Stall) => return Outcome::Halt(Hcint::STALL),
             Some(Fault::Dma) => return Outcome::Halt(Hcint::AHB_ERROR),
+            Some(Fault::DmaGoesOn) => {
+                self.channels[index].hcint |= Hcint::AHB_ERROR.bits();
+                return Outcome::More;
+            }
             Some(Fault::Overrun) => return Outcome::Halt(Hcint::FRAME_OVERRUN),
             Some(Fault::Nak) => return Outcome::Halt(Hcint::NAK),
             Some(Fault::SplitPending) => return Outcome::Halt(Hcint::NYET),
