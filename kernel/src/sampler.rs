@@ -60,9 +60,10 @@ impl FixedMemory {
 pub(crate) async fn run(node: &Node, stack: &Stack, mut mailbox: Mailbox<'static>, memory: FixedMemory) -> ! {
     let mut ticker = Ticker::every(PERIOD);
     let mut is_told = false;
+    let mut sample = Sample::EMPTY;
     let mut network_seen = stack.progress();
     loop {
-        let sample = take(stack, &mut mailbox, memory).await;
+        sample = take(stack, &mut mailbox, memory, &sample).await;
         let status = stack.status();
         let (malformed, events) = counts(stack);
         node.update(sample, &status.name, shown(&status, sample.at_us), malformed, events);
@@ -81,7 +82,7 @@ pub(crate) async fn run(node: &Node, stack: &Stack, mut mailbox: Mailbox<'static
     }
 }
 
-async fn take(stack: &Stack, mailbox: &mut Mailbox<'static>, memory: FixedMemory) -> Sample {
+async fn take(stack: &Stack, mailbox: &mut Mailbox<'static>, memory: FixedMemory, last: &Sample) -> Sample {
     let mut firmware = Firmware { mailbox, is_mute: false };
     let temperature = firmware.ask(&Temperature).await.and_then(|mc| i32::try_from(mc).ok());
     let throttled = firmware.ask(&GetThrottled).await.map(|bits| Throttled(bits.0));
@@ -95,7 +96,7 @@ async fn take(stack: &Stack, mailbox: &mut Mailbox<'static>, memory: FixedMemory
         at_us,
         unix_us: time.map(|time| time.micros),
         clock_error_us: time.map(|time| time.error_micros),
-        cores: core::array::from_fn(|core| Some(core_time(core, at_us))),
+        cores: core::array::from_fn(|core| Some(core_time(core, at_us, last.cores.get(core).copied().flatten()))),
         memory: memory_now(memory),
         nic: nic_counts(stack),
         interrupts: Some(interrupt::handled()),
@@ -137,9 +138,13 @@ fn firmware_clock(clock: Clock) -> FirmwareClock {
 }
 
 /// Idle is WFI; everything else since power-on is busy.
-fn core_time(core: usize, at_us: u64) -> CoreTime {
+///
+/// Counters never fall: what the clock says is rounded, and moves on between one reading and the next, so the last sample's
+/// value counts when the new one is a microsecond less.
+fn core_time(core: usize, at_us: u64, last: Option<CoreTime>) -> CoreTime {
     let idle_us = time::ticks_to_micros(executor::idle_ticks(core));
-    CoreTime { idle_us, busy_us: at_us.saturating_sub(idle_us) }
+    let last = last.unwrap_or_default();
+    CoreTime { idle_us: idle_us.max(last.idle_us), busy_us: at_us.saturating_sub(idle_us).max(last.busy_us) }
 }
 
 fn memory_now(fixed: FixedMemory) -> Memory {
