@@ -132,6 +132,9 @@ fn dependencies_point_down() -> Result<()> {
         if name != "testkit" && known.contains("testkit") {
             wrong.push(format!("{name} -> testkit, outside of its tests"));
         }
+        if name != "testkit" && !is_host && known.contains("usb-models") {
+            wrong.push(format!("{name} -> usb-models, outside of its tests"));
+        }
         if GROUND.contains(&name.as_str()) {
             let up = known.iter().filter(|need| packages.contains_key(**need) && !GROUND.contains(*need));
             wrong.extend(up.map(|need| format!("{name} -> {need}")));

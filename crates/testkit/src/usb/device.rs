@@ -1,48 +1,12 @@
 //! What all fake devices have in common: address, configuration, standard requests, data toggles.
 
-use std::any::Any;
 use std::collections::HashMap;
 
 use ::usb::host::Speed;
+pub use usb_models::device::{Answer, Function, configuration, device_descriptor};
+use usb_models::device::{get_descriptor, max_packet};
 
-/// What an endpoint answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Data, possibly none. For OUT: taken.
-    Data(Vec<u8>),
-    /// Nothing now, or no room now.
-    Nak,
-    /// Refused.
-    Stall,
-}
-
-/// The part that makes a device what it is.
-pub trait Function: Send {
-    /// Returns the device descriptor.
-    fn device_descriptor(&self) -> Vec<u8>;
-    /// Returns the configurations, each with all its descriptors.
-    fn configurations(&self) -> Vec<Vec<u8>>;
-    /// Returns string number `index`.
-    fn string(&self, index: u8) -> Option<String>;
-    /// A configuration was selected.
-    fn on_configured(&mut self, _value: u8) {}
-    /// Answers a request that is not a standard one. `data` is what came with it.
-    fn on_request(&mut self, setup: [u8; 8], data: &[u8]) -> Answer;
-    /// Answers an IN endpoint with a whole transfer of at most `max` bytes; a shorter one ends it.
-    fn on_in(&mut self, endpoint: u8, max: usize) -> Answer;
-    /// Takes a packet.
-    fn on_out(&mut self, endpoint: u8, data: &[u8]) -> Answer;
-    /// Whether an empty packet follows a transfer that ends with a full one.
-    fn ends_with_empty_packet(&self) -> bool {
-        true
-    }
-    /// The ports of a hub.
-    fn ports(&mut self) -> &mut [super::hub::Port] {
-        &mut []
-    }
-    /// For tests that look inside.
-    fn as_any(&mut self) -> &mut dyn Any;
-}
+use super::hub::{Hub, Port};
 
 /// A device on the bus.
 pub struct Node {
@@ -86,6 +50,18 @@ impl Node {
         self.configuration = 0;
         self.toggles.clear();
         self.sending.clear();
+        self.function.on_reset();
+    }
+
+    /// Returns the ports of a hub; other devices have none.
+    pub fn ports(&mut self) -> &mut [Port] {
+        self.function.as_any().downcast_mut().map_or(&mut [], Hub::ports)
+    }
+
+    /// Tells the device and what is plugged into it how late it is.
+    pub fn on_time(&mut self, now_us: u64) {
+        self.function.on_time(now_us);
+        self.ports().iter_mut().filter_map(|port| port.node.as_mut()).for_each(|node| node.on_time(now_us));
     }
 
     /// Returns the packet size of an endpoint by its address, from the descriptors.
@@ -98,16 +74,8 @@ impl Node {
         if endpoint & 15 == 0 {
             return usize::from(self.function.device_descriptor()[7]);
         }
-        let configurations = self.function.configurations();
-        let configuration = configurations.iter().find(|c| c[5] == self.configuration).expect("not configured");
-        let mut at = 0;
-        while at < configuration.len() {
-            if configuration[at + 1] == 5 && configuration[at + 2] == endpoint {
-                return usize::from(u16::from_le_bytes([configuration[at + 4], configuration[at + 5]]));
-            }
-            at += usize::from(configuration[at]);
-        }
-        panic!("there is no endpoint {endpoint:#x} in configuration {}", self.configuration)
+        let found = max_packet(&*self.function, self.configuration, endpoint);
+        found.unwrap_or_else(|| panic!("there is no endpoint {endpoint:#x} in configuration {}", self.configuration))
     }
 
     /// The setup stage of a request.
@@ -167,19 +135,10 @@ impl Node {
     }
 
     fn decide(&mut self) {
-        let [kind, request, value0, value1, index0, ..] = self.setup;
+        let [kind, request, value0, _, index0, ..] = self.setup;
         let len = usize::from(u16::from_le_bytes([self.setup[6], self.setup[7]]));
         let mut answer = match (kind, request) {
-            (0x80, 6) => match value1 {
-                1 => Answer::Data(self.function.device_descriptor()),
-                2 => self
-                    .function
-                    .configurations()
-                    .get(usize::from(value0))
-                    .map_or(Answer::Stall, |bytes| Answer::Data(bytes.clone())),
-                3 => self.string(value0),
-                _ => Answer::Stall,
-            },
+            (0x80, 6) => get_descriptor(&*self.function, self.setup),
             (0, 5) => Answer::Data(Vec::new()),
             (0, 9) => {
                 if self.function.configurations().iter().any(|c| c[5] == value0) {
@@ -208,32 +167,4 @@ impl Node {
         }
         self.answer = Some(answer);
     }
-
-    fn string(&self, index: u8) -> Answer {
-        if index == 0 {
-            return Answer::Data(vec![4, 3, 9, 4]);
-        }
-        let Some(text) = self.function.string(index) else { return Answer::Stall };
-        let mut bytes = vec![(2 + 2 * text.len()) as u8, 3];
-        bytes.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
-        Answer::Data(bytes)
-    }
-}
-
-/// Builds a device descriptor.
-#[must_use]
-pub fn device_descriptor(class: u8, vendor: u16, product: u16, configurations: u8) -> Vec<u8> {
-    let [v0, v1] = vendor.to_le_bytes();
-    let [p0, p1] = product.to_le_bytes();
-    vec![18, 1, 0, 2, class, 0, 0, 64, v0, v1, p0, p1, 0, 1, 1, 2, 3, configurations]
-}
-
-/// Builds a configuration of the descriptors behind its header.
-#[must_use]
-pub fn configuration(value: u8, interfaces: u8, rest: &[&[u8]]) -> Vec<u8> {
-    let total = 9 + rest.iter().map(|d| d.len()).sum::<usize>();
-    let [t0, t1] = u16::try_from(total).unwrap().to_le_bytes();
-    let mut bytes = vec![9, 2, t0, t1, interfaces, value, 0, 0xC0, 50];
-    bytes.extend(rest.concat());
-    bytes
 }

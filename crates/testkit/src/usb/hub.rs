@@ -73,6 +73,11 @@ impl Hub {
         self.ports[port - 1].plug(node);
         self
     }
+
+    /// Returns its ports; the first is number 1.
+    pub fn ports(&mut self) -> &mut [Port] {
+        &mut self.ports
+    }
 }
 
 impl Function for Hub {
@@ -124,10 +129,6 @@ impl Function for Hub {
 
     fn on_out(&mut self, _endpoint: u8, _data: &[u8]) -> Answer {
         Answer::Stall
-    }
-
-    fn ports(&mut self) -> &mut [Port] {
-        &mut self.ports
     }
 
     fn as_any(&mut self) -> &mut dyn Any {

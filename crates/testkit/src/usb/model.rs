@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use ::usb::dwc2::Controller;
 use ::usb::dwc2::registers::{Channel as ChannelRegister, Register, RegisterAccess};
 use ::usb::host::Speed;
-use embassy_time::Timer;
+use embassy_time::{Instant, Timer};
 use rpi_pac::dwc2::{Gahbcfg, Gint, Grstctl, Hcchar, Hcint, Hprt0};
 
 use super::device::Node;
@@ -144,7 +144,7 @@ impl Model {
     pub fn plug_at(&self, path: &[usize], node: Node) {
         let mut state = self.state();
         let (port, hubs) = path.split_last().unwrap();
-        state.node(hubs).function.ports()[port - 1].plug(node);
+        state.node(hubs).ports()[port - 1].plug(node);
     }
 
     /// Pulls a device out of a port of a hub.
@@ -156,7 +156,7 @@ impl Model {
         let mut state = self.state();
         state.assert_no_retry();
         let (port, hubs) = path.split_last().unwrap();
-        state.node(hubs).function.ports()[port - 1].unplug();
+        state.node(hubs).ports()[port - 1].unplug();
     }
 
     /// Looks at the function of a device.
@@ -242,7 +242,7 @@ impl State {
     fn node(&mut self, path: &[usize]) -> &mut Node {
         let mut node = self.root.as_mut().expect("nothing is plugged in");
         for port in path {
-            node = node.function.ports()[port - 1].node.as_mut().expect("nothing at this port");
+            node = node.ports()[port - 1].node.as_mut().expect("nothing at this port");
         }
         node
     }
@@ -388,6 +388,9 @@ impl State {
     /// A microframe.
     fn tick(&mut self) {
         self.frame += 1;
+        if let Some(root) = &mut self.root {
+            root.on_time(Instant::now().as_micros());
+        }
         for index in 0..CHANNELS {
             match self.kind {
                 Kind::Emulator if self.channels[index].is_held => self.emulate(index),

@@ -38,7 +38,7 @@ pub(super) fn find(node: &mut Node, address: u8) -> Option<(&mut Node, Option<(u
     }
     let hub_address = node.address;
     let hub_speed = node.speed;
-    for (port, number) in node.function.ports().iter_mut().zip(1..) {
+    for (port, number) in node.ports().iter_mut().zip(1..) {
         if !port.is_enabled {
             continue;
         }
