@@ -10,7 +10,7 @@ use hal::dma::DmaBuffer;
 
 use crate::bus::{Bus, Place};
 use crate::descriptor::{Configuration, DeviceDescriptor, EndpointDescriptor};
-use crate::dwc2::pace::{GRID, on_grid};
+use crate::dwc2::pace::next_poll;
 use crate::host::{Completion, Endpoint, Kind, Pid, Request, Speed, TransferError, TransferId, Translator};
 use crate::setup::Setup;
 
@@ -188,9 +188,7 @@ impl<'b> Pipe<'b> {
     /// See [`TransferError`]. The buffer is handed back through `buffer` unless the controller kept it.
     pub async fn interrupt_once(&self, buffer: &mut Option<DmaBuffer>) -> Result<usize, TransferError> {
         Timer::at(self.next_poll.get()).await;
-        let next = Instant::now() + self.interval();
-        // Slow ones wait for each other, so that an idle core sleeps longer at a time.
-        self.next_poll.set(if self.interval() >= GRID { on_grid(next) + GRID } else { next });
+        self.next_poll.set(next_poll(Instant::now(), self.interval()));
         let Some(owned) = buffer.take() else { return Err(TransferError::Timeout) };
         let len = self.max_packet().min(owned.len());
         let done = self.start(owned, len, None).await;
