@@ -23,6 +23,7 @@ mod workloads;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use boards::soc::{BLUETOOTH_PINS, CONSOLE_PINS, Facts};
 use config::{Config, Ip};
@@ -38,7 +39,7 @@ use embassy_time::Instant;
 use hal::dma::DmaPool;
 use log::{LevelFilter, error, info, warn};
 use net::{Identity, Ipv4Settings, Settings, Stack};
-use nic::exchange::{BUFFERS, FrameExchange};
+use nic::exchange::{FrameExchange, TX_BUFFERS};
 use nic::usbnet::{Preference, UsbNics};
 use rpi_pac::gpio::Function;
 use telemetry::{Counted, NodeInfo};
@@ -56,6 +57,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const UART_CLOCK_HZ: u32 = 48_000_000;
 /// The mini UART's clock when the firmware does not tell (config.txt, core_freq with enable_uart=1).
 const CORE_CLOCK_HZ: u32 = 250_000_000;
+/// Receive buffers: more than a controller on USB can have under way at once.
+const RX_BUFFERS: usize = 64;
 /// Bytes of a receive buffer: the largest burst of a USB NIC.
 const RX_BUFFER_LEN: usize = 2048;
 /// Bytes of a transmit buffer: a frame, the longest headroom and padding of a USB NIC.
@@ -204,8 +207,8 @@ fn power_usb(mailbox: &mut Mailbox<'_>) {
 }
 
 fn make_exchange(pool: &mut DmaPool) -> &'static FrameExchange {
-    let mut take = |len| (0..BUFFERS).map_while(|_| pool.take(len)).collect();
-    let (rx, tx) = (take(RX_BUFFER_LEN), take(TX_BUFFER_LEN));
+    let mut take = |count, len| (0..count).map_while(|_| pool.take(len)).collect::<Vec<_>>();
+    let (rx, tx) = (take(RX_BUFFERS, RX_BUFFER_LEN), take(TX_BUFFERS, TX_BUFFER_LEN));
     Box::leak(Box::new(FrameExchange::new(rx, tx)))
 }
 

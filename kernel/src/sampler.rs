@@ -181,10 +181,10 @@ fn nic_counts(stack: &Stack) -> NicCounts {
     }
 }
 
-/// Splits the network's counters into what was malformed, by layer, and all other events.
+/// Splits the counters of the network and its controller into what was malformed, by layer, and all other events.
 fn counts(stack: &Stack) -> (Counts, Counts) {
     let (mut malformed, mut events) = (Counts::new(), Counts::new());
-    for (name, count) in stack.counters().iter() {
+    for (name, count) in stack.counters().iter().chain(stack.nic_events()) {
         let full = match name.strip_suffix("_malformed") {
             Some(layer) => malformed.push(Counted { what: layer, count }),
             None => events.push(Counted { what: name, count }),

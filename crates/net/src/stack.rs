@@ -164,6 +164,11 @@ impl Stack {
         &self.shared.counters
     }
 
+    /// Returns what happened to the controller, counted by kind.
+    pub fn nic_events(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.shared.exchange.events()
+    }
+
     /// Returns the state of the network.
     #[must_use]
     pub fn status(&self) -> NetStatus {

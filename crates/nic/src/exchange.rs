@@ -16,10 +16,15 @@ use embassy_sync::waitqueue::WakerRegistration;
 use hal::dma::DmaBuffer;
 use heapless::{Deque, Vec};
 
+use crate::events::NicEvent;
 use crate::{Link, MacAddress};
 
-/// Most buffers in each direction.
-pub const BUFFERS: usize = 64;
+/// Most receive buffers. A controller with a ring keeps all of them in it but those that the stack has not read yet.
+pub const RX_BUFFERS: usize = 256;
+/// Most transmit buffers.
+pub const TX_BUFFERS: usize = 64;
+/// Most multicast groups that are told apart.
+pub const GROUPS: usize = 32;
 /// Most frames in one received burst.
 pub const BURST_FRAMES: usize = 16;
 /// Longest frame in bytes: 1,500 of payload and the header.
@@ -101,14 +106,27 @@ struct Burst {
     next: usize,
 }
 
+/// The multicast groups that the stack listens to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Groups {
+    /// These, as Ethernet addresses.
+    Some(Vec<MacAddress, GROUPS>),
+    /// More than fit, or it is not known: a controller should bring every group's frames.
+    All,
+}
+
 struct State {
     nic: Option<NicInfo>,
     link: Link,
-    rx_ready: Deque<Burst, BUFFERS>,
-    rx_free: Deque<DmaBuffer, BUFFERS>,
-    tx_ready: Deque<TxFrame, BUFFERS>,
-    tx_free: Deque<DmaBuffer, BUFFERS>,
+    rx_ready: Deque<Burst, RX_BUFFERS>,
+    rx_free: Deque<DmaBuffer, RX_BUFFERS>,
+    tx_ready: Deque<TxFrame, TX_BUFFERS>,
+    tx_free: Deque<DmaBuffer, TX_BUFFERS>,
     counters: NicCounters,
+    events: [u64; NicEvent::COUNT],
+    groups: Groups,
+    groups_epoch: u32,
+    groups_waker: WakerRegistration,
     stack_waker: WakerRegistration,
     rx_waker: WakerRegistration,
     tx_waker: WakerRegistration,
@@ -120,9 +138,10 @@ pub struct FrameExchange {
 }
 
 impl FrameExchange {
-    /// Makes an exchange that owns the given buffers. A receive buffer must hold the largest burst of any controller.
+    /// Makes an exchange that owns the given buffers: [`RX_BUFFERS`] and [`TX_BUFFERS`] of them at most, the others are
+    /// not taken. A receive buffer must hold the largest burst of any controller.
     #[must_use]
-    pub fn new(rx: Vec<DmaBuffer, BUFFERS>, tx: Vec<DmaBuffer, BUFFERS>) -> Self {
+    pub fn new(rx: impl IntoIterator<Item = DmaBuffer>, tx: impl IntoIterator<Item = DmaBuffer>) -> Self {
         Self {
             state: RefCell::new(State {
                 nic: None,
@@ -132,6 +151,10 @@ impl FrameExchange {
                 tx_ready: Deque::new(),
                 tx_free: deque(tx),
                 counters: NicCounters::default(),
+                events: [0; NicEvent::COUNT],
+                groups: Groups::All,
+                groups_epoch: 0,
+                groups_waker: WakerRegistration::new(),
                 stack_waker: WakerRegistration::new(),
                 rx_waker: WakerRegistration::new(),
                 tx_waker: WakerRegistration::new(),
@@ -157,7 +180,23 @@ impl FrameExchange {
         self.state.borrow().counters
     }
 
+    /// Returns how often each kind of event happened, by name.
+    pub fn events(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.state.borrow().events;
+        NicEvent::ALL.into_iter().zip(counts).map(|((_, name), count)| (name, count))
+    }
+
     // ---- The stack's side ----
+
+    /// Tells which multicast groups the stack listens to.
+    pub fn set_groups(&self, groups: Groups) {
+        let mut state = self.state.borrow_mut();
+        if state.groups != groups {
+            state.groups = groups;
+            state.groups_epoch = state.groups_epoch.wrapping_add(1);
+            state.groups_waker.wake();
+        }
+    }
 
     /// Registers the stack's task: woken by a received frame, a returned transmit buffer, and a change of link or NIC.
     pub fn register_stack(&self, cx: &Context<'_>) {
@@ -238,6 +277,33 @@ impl FrameExchange {
         change(&mut self.state.borrow_mut().counters);
     }
 
+    /// Counts an event that happened `times`.
+    pub fn count_event(&self, event: NicEvent, times: u64) {
+        if let Some(count) = self.state.borrow_mut().events.get_mut(event as usize) {
+            *count += times;
+        }
+    }
+
+    /// Returns the groups that the stack listens to, and a number that changes with them.
+    #[must_use]
+    pub fn groups(&self) -> (Groups, u32) {
+        let state = self.state.borrow();
+        (state.groups.clone(), state.groups_epoch)
+    }
+
+    /// Waits until the groups are others than those that came with the number `epoch`.
+    pub async fn groups_changed(&self, epoch: u32) {
+        poll_fn(|cx| {
+            let mut state = self.state.borrow_mut();
+            if state.groups_epoch != epoch {
+                return Poll::Ready(());
+            }
+            state.groups_waker.register(cx.waker());
+            Poll::Pending
+        })
+        .await
+    }
+
     /// Takes an empty receive buffer if there is one now.
     #[must_use]
     pub fn try_take_rx_buffer(&self) -> Option<DmaBuffer> {
@@ -272,7 +338,7 @@ impl FrameExchange {
             state.return_rx(buffer);
             return;
         }
-        // There are at most BUFFERS receive buffers, so there is always room.
+        // There are at most RX_BUFFERS receive buffers, so there is always room.
         if let Err(burst) = state.rx_ready.push_back(Burst { buffer, frames, next: 0 }) {
             state.counters.rx_dropped += burst.frames.len() as u64;
             state.return_rx(burst.buffer);
@@ -321,7 +387,7 @@ impl FrameExchange {
 
 impl State {
     fn return_rx(&mut self, buffer: DmaBuffer) {
-        // Never full: the exchange was made with at most BUFFERS of them.
+        // Never full: the exchange was made with at most RX_BUFFERS of them.
         let _ = self.rx_free.push_back(buffer);
         self.rx_waker.wake();
     }
@@ -343,10 +409,10 @@ impl State {
     }
 }
 
-fn deque(buffers: Vec<DmaBuffer, BUFFERS>) -> Deque<DmaBuffer, BUFFERS> {
+fn deque<const N: usize>(buffers: impl IntoIterator<Item = DmaBuffer>) -> Deque<DmaBuffer, N> {
     let mut deque = Deque::new();
-    for buffer in buffers {
-        // Never full: both have the same capacity.
+    for buffer in buffers.into_iter().take(N) {
+        // Never full: no more than fit.
         let _ = deque.push_back(buffer);
     }
     deque

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cdc_ecm;
+pub mod events;
 pub mod exchange;
 pub mod rndis;
 pub mod usbnet;

@@ -4,7 +4,6 @@
 use embassy_futures::join::join3;
 use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Instant, Timer};
-use heapless::Vec as FixedVec;
 use nic::exchange::FrameExchange;
 use nic::usbnet::{self, Preference, UsbNics};
 use nic::{Link, MacAddress};
@@ -37,7 +36,7 @@ fn on_node<T>(kind: Kind, node: Node, test: impl AsyncFnOnce(&Model, &FrameExcha
     let controller = Controller::new(model.clone());
     let claims = UsbNics { prefer: Preference::default() };
     let bus = Bus::new(&controller, &claims, &mut pool).unwrap();
-    let mut buffers = || (0..BUFFERS).map(|_| pool.take(2048).unwrap()).collect::<FixedVec<_, 64>>();
+    let mut buffers = || (0..BUFFERS).map(|_| pool.take(2048).unwrap()).collect::<Vec<_>>();
     let exchange = FrameExchange::new(buffers(), buffers());
     time::run(async {
         let tasks = join3(

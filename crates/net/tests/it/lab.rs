@@ -251,7 +251,7 @@ impl Lab {
     /// Adds a node with its stack and addresses running, and its cable plugged in.
     pub(crate) fn node(&self, last: u8, settings: Settings) -> Node {
         let (_, mut pool) = FakeDma::new(BUFFERS * 2 * 2048 + 64);
-        let mut buffers = || (0..BUFFERS).map(|_| pool.take(2048).unwrap()).collect();
+        let mut buffers = || (0..BUFFERS).map(|_| pool.take(2048).unwrap()).collect::<Vec<_>>();
         let exchange: &'static FrameExchange = Box::leak(Box::new(FrameExchange::new(buffers(), buffers())));
         let mac = MacAddress([0x52, 0x54, 0, 0x12, 0x34, last]);
         let stack = Stack::new(exchange, settings);
