@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use hal::dma::{BusAddr, CACHE_LINE, Direction, DmaBackend, DmaPool};
+use hal::dma::{BusAddr, CACHE_LINE, Direction, DmaBackend, DmaPool, PhysAddr};
 
 pub(crate) mod heap;
 pub(crate) mod stacks;
@@ -87,6 +87,11 @@ unsafe impl DmaBackend for Caches {
 
     fn bus_addr(&self, start: NonNull<u8>) -> BusAddr {
         BusAddr(start.addr().get() as u64 + BUS_OFFSET.load(Ordering::Relaxed))
+    }
+
+    fn phys_addr(&self, start: NonNull<u8>) -> PhysAddr {
+        // Memory is mapped one to one (linker/kernel.ld).
+        PhysAddr(start.addr().get() as u64)
     }
 }
 

@@ -13,7 +13,17 @@ use core::{fmt, slice};
 /// Buffers start and end on such a line, so that maintenance on one never touches a neighbour.
 pub const CACHE_LINE: usize = 64;
 
-/// An address as a bus master other than the CPU sees it.
+/// An address as the CPU sees it, and bus masters that have no window of their own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PhysAddr(pub u64);
+
+impl fmt::Debug for PhysAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PhysAddr({:#x})", self.0)
+    }
+}
+
+/// An address as the masters of the legacy peripheral bus see it (mailbox, DWC2): through the VideoCore's window.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BusAddr(pub u64);
 
@@ -39,15 +49,18 @@ pub enum Direction {
 /// # Safety
 ///
 /// After `to_device` the device sees what the CPU wrote, and no later eviction of a CPU cache line may overwrite what
-/// the device writes. After `to_cpu` the CPU sees what the device wrote in the first `len` bytes. `bus_addr` is where
-/// the device finds the first byte of the buffer. None of them may access memory outside the given range.
+/// the device writes. After `to_cpu` the CPU sees what the device wrote in the first `len` bytes. `bus_addr` and
+/// `phys_addr` are where devices of their kind find the first byte of the buffer. None of them may access memory outside
+/// the given range.
 pub unsafe trait DmaBackend: Sync {
     /// Hands `len` bytes at `start` to the device.
     fn to_device(&self, start: NonNull<u8>, len: usize, direction: Direction);
     /// Takes the first `len` bytes at `start` back from the device.
     fn to_cpu(&self, start: NonNull<u8>, len: usize, direction: Direction);
-    /// Returns where the device sees `start`.
+    /// Returns where a master of the legacy peripheral bus sees `start`.
     fn bus_addr(&self, start: NonNull<u8>) -> BusAddr;
+    /// Returns where the CPU, and a master that sees what it sees, finds `start`.
+    fn phys_addr(&self, start: NonNull<u8>) -> PhysAddr;
 }
 
 /// A buffer for DMA, owned by the CPU. Starts on a [`CACHE_LINE`]; its length is a multiple of it.
@@ -116,10 +129,16 @@ impl fmt::Debug for DmaBuffer {
 }
 
 impl DeviceBuffer {
-    /// Returns where the device finds the first byte.
+    /// Returns where a master of the legacy peripheral bus finds the first byte.
     #[must_use]
     pub fn bus_addr(&self) -> BusAddr {
         self.buffer.backend.bus_addr(self.buffer.start)
+    }
+
+    /// Returns where a master that sees physical addresses as the CPU does finds the first byte.
+    #[must_use]
+    pub fn phys_addr(&self) -> PhysAddr {
+        self.buffer.backend.phys_addr(self.buffer.start)
     }
 
     /// Returns the length in bytes.

@@ -1,22 +1,46 @@
 //! DMA memory that copies at hand-over, so that a forgotten one shows as stale bytes.
 //!
 //! The device's view of a buffer is a second memory. [`FakeDma::device_read`] and [`FakeDma::device_write`] are what a
-//! device model uses to reach it by bus address.
+//! device model uses to reach it, by the kind of address that the device has: the two kinds are so far apart that a driver
+//! which gives its device the other one fails.
 
 use core::ptr::NonNull;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use hal::dma::{BusAddr, Direction, DmaBackend, DmaPool};
+use hal::dma::{BusAddr, Direction, DmaBackend, DmaPool, PhysAddr};
 
-/// Where the fake device sees the region: differs from every CPU address, so that a missing translation fails.
+/// Where a device of the legacy bus sees the region: differs from every CPU address, so that a missing translation fails.
 const BUS_BASE: u64 = 0xC000_0000;
+/// Where a device with physical addresses sees the region: beyond 32 bits, so that a forgotten upper half fails.
+const PHYS_BASE: u64 = 0x1_4000_0000;
 /// What the CPU finds in a buffer that the device owns.
 const POISON: u8 = 0xA5;
+
+/// An address as a device sees it: of one bus or the other.
+pub trait DeviceAddr {
+    /// Returns the distance from the start of the region; `None` below it.
+    fn offset(self) -> Option<u64>;
+}
+
+impl DeviceAddr for BusAddr {
+    fn offset(self) -> Option<u64> {
+        self.0.checked_sub(BUS_BASE)
+    }
+}
+
+impl DeviceAddr for PhysAddr {
+    fn offset(self) -> Option<u64> {
+        self.0.checked_sub(PHYS_BASE)
+    }
+}
 
 /// A region of fake DMA memory and the device's view of it.
 pub struct FakeDma {
     start: usize,
     device: Mutex<Vec<u8>>,
+    /// Lengths of what the device owns, by offset.
+    shared: Mutex<BTreeMap<usize, usize>>,
 }
 
 impl FakeDma {
@@ -24,8 +48,11 @@ impl FakeDma {
     #[must_use]
     pub fn new(len: usize) -> (&'static Self, DmaPool) {
         let cpu = Box::leak(vec![0; len].into_boxed_slice());
-        let fake: &'static Self =
-            Box::leak(Box::new(Self { start: cpu.as_ptr().addr(), device: Mutex::new(vec![0; len]) }));
+        let fake: &'static Self = Box::leak(Box::new(Self {
+            start: cpu.as_ptr().addr(),
+            device: Mutex::new(vec![0; len]),
+            shared: Mutex::default(),
+        }));
         (fake, DmaPool::new(cpu, fake))
     }
 
@@ -35,7 +62,7 @@ impl FakeDma {
     ///
     /// When the range is outside the region: a driver gave the device a wrong address.
     #[must_use]
-    pub fn device_read(&self, addr: BusAddr, len: usize) -> Vec<u8> {
+    pub fn device_read(&self, addr: impl DeviceAddr, len: usize) -> Vec<u8> {
         let at = Self::offset(addr);
         self.device.lock().unwrap()[at..at + len].to_vec()
     }
@@ -45,13 +72,27 @@ impl FakeDma {
     /// # Panics
     ///
     /// When the range is outside the region: a driver gave the device a wrong address.
-    pub fn device_write(&self, addr: BusAddr, bytes: &[u8]) {
+    pub fn device_write(&self, addr: impl DeviceAddr, bytes: &[u8]) {
         let at = Self::offset(addr);
         self.device.lock().unwrap()[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
-    fn offset(addr: BusAddr) -> usize {
-        usize::try_from(addr.0.checked_sub(BUS_BASE).expect("an address below the device's window")).unwrap()
+    /// Returns whether `len` bytes at `addr` are in one buffer that was handed to the device and not taken back.
+    #[must_use]
+    pub fn is_shared(&self, addr: impl DeviceAddr, len: usize) -> bool {
+        let Some(at) = addr.offset().and_then(|at| usize::try_from(at).ok()) else { return false };
+        let shared = self.shared.lock().unwrap();
+        shared.range(..=at).next_back().is_some_and(|(start, shared)| at - start + len <= *shared)
+    }
+
+    /// Returns how many buffers the device owns.
+    #[must_use]
+    pub fn shared_count(&self) -> usize {
+        self.shared.lock().unwrap().len()
+    }
+
+    fn offset(addr: impl DeviceAddr) -> usize {
+        usize::try_from(addr.offset().expect("an address below the device's window")).unwrap()
     }
 }
 
@@ -60,6 +101,7 @@ impl FakeDma {
 unsafe impl DmaBackend for FakeDma {
     fn to_device(&self, start: NonNull<u8>, len: usize, direction: Direction) {
         let at = start.addr().get() - self.start;
+        self.shared.lock().unwrap().insert(at, len);
         // SAFETY: the caller hands over `len` bytes at `start` that it owns.
         let cpu = unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), len) };
         if direction != Direction::FromDevice {
@@ -72,6 +114,7 @@ unsafe impl DmaBackend for FakeDma {
 
     fn to_cpu(&self, start: NonNull<u8>, len: usize, direction: Direction) {
         let at = start.addr().get() - self.start;
+        self.shared.lock().unwrap().remove(&at);
         if direction != Direction::ToDevice {
             // SAFETY: the caller takes back `len` bytes at `start`, which it owns.
             let cpu = unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), len) };
@@ -81,5 +124,9 @@ unsafe impl DmaBackend for FakeDma {
 
     fn bus_addr(&self, start: NonNull<u8>) -> BusAddr {
         BusAddr(BUS_BASE + (start.addr().get() - self.start) as u64)
+    }
+
+    fn phys_addr(&self, start: NonNull<u8>) -> PhysAddr {
+        PhysAddr(PHYS_BASE + (start.addr().get() - self.start) as u64)
     }
 }
