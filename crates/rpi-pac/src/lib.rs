@@ -15,6 +15,7 @@ pub mod aux_mini_uart;
 pub mod bcm2711;
 pub mod bcm2837;
 pub mod dwc2;
+pub mod genet;
 pub mod gpio;
 pub mod local_intc;
 pub mod mailbox;
