@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use aarch64_cpu::registers::{MIDR_EL1, Readable};
 use arm_pl011_uart::PL011Registers;
 use boards::soc::{Facts, InterruptController, Soc};
-use drivers::interrupts::Bcm2836;
+use drivers::interrupts::{Bcm2836, Controller, Gic400};
 use drivers::uart::{Console, Emergency, MiniUart, Pl011};
 use rpi_pac::{armctrl, aux_mini_uart, dwc2, gpio, local_intc, mailbox, pm, rng};
 use safe_mmio::UniqueMmioPointer;
@@ -27,8 +27,8 @@ pub(crate) struct Blocks {
     pub(crate) rng: Option<UniqueMmioPointer<'static, rng::Registers>>,
     /// DWC2 USB controller.
     pub(crate) usb: UniqueMmioPointer<'static, dwc2::Registers>,
-    /// Interrupt controller, where it is this kind.
-    pub(crate) interrupts: Option<Bcm2836<'static>>,
+    /// Interrupt controller.
+    pub(crate) interrupts: Controller<'static>,
 }
 
 /// Finds out which SoC this is and claims its register blocks.
@@ -49,13 +49,18 @@ pub(crate) fn claim() -> Result<(Soc, Blocks), u64> {
     // SAFETY (all below): the address is where this SoC has the block, boot maps it as device memory for ever, and each
     // block is claimed here only, and once (checked above); `emergency_consoles` argues for itself.
     let interrupts = match facts.interrupt_controller {
-        InterruptController::Bcm2836 { local, armctrl } => Some(Bcm2836::new(
+        InterruptController::Bcm2836 { local, armctrl } => Controller::Bcm2836(Bcm2836::new(
             // SAFETY: see above.
             unsafe { block::<local_intc::Registers>(local) },
             // SAFETY: see above.
             unsafe { block::<armctrl::Registers>(armctrl) },
         )),
-        InterruptController::Gic400 { .. } => None,
+        InterruptController::Gic400 { distributor, cpu_interface } => Controller::Gic400(Gic400::new(
+            // SAFETY: see above.
+            unsafe { block(distributor) },
+            // SAFETY: see above.
+            unsafe { block(cpu_interface) },
+        )),
     };
     let blocks = Blocks {
         // SAFETY: see above.
@@ -68,7 +73,6 @@ pub(crate) fn claim() -> Result<(Soc, Blocks), u64> {
         mailbox: unsafe { block(facts.mailbox) },
         // SAFETY: see above.
         pm: unsafe { block(facts.pm) },
-        // SAFETY: see above.
         // SAFETY: see above.
         usb: unsafe { block(facts.usb) },
         rng: facts.rng.map(|addr| {

@@ -76,10 +76,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     fault::init(soc);
     let facts = soc.facts();
     let mut pool = mem::init(facts.dma_offset);
-    let Some(controller) = blocks.interrupts else {
-        fault::refuse_board(format_args!("no driver for the interrupt controller of {soc}"))
-    };
-    interrupt::init(controller);
+    interrupt::init(blocks.interrupts);
 
     let Some(buffer) = pool.take(mailbox::BUFFER_LEN) else { no_memory("the mailbox") };
     let mut mailbox = Mailbox::new(blocks.mailbox, buffer);
@@ -120,7 +117,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
         let spawn = || -> Result<(), SpawnError> {
             spawner.spawn(tasks::console_task(node, stack, uart, uart_irq, config.report_s)?);
             spawner.spawn(tasks::sampler_task(node, stack, mailbox, memory)?);
-            spawner.spawn(tasks::usb_task(controller, irq(facts.irqs.usb), bus)?);
+            spawner.spawn(tasks::usb_task(controller, facts.irqs.usb, bus)?);
             spawner.spawn(tasks::nic_task(bus, exchange)?);
             if let Some(server) = config.syslog {
                 spawner.spawn(tasks::syslog_task(stack, server)?);
@@ -151,12 +148,12 @@ fn open_console(
     gpio: safe_mmio::UniqueMmioPointer<'static, rpi_pac::gpio::Registers>,
     facts: &Facts,
     mailbox: &mut Mailbox<'_>,
-) -> (Option<Console<'static>>, Option<Irq>) {
+) -> (Option<Console<'static>>, Irq) {
     let mut gpio = Gpio::new(gpio);
     let [tx, _] = CONSOLE_PINS;
     if gpio.function(tx) == Function::Alt5 {
         let clock_hz = mailbox.get(&ClockRate(Clock::Core)).unwrap_or(CORE_CLOCK_HZ);
-        return (MiniUart::init(mini, clock_hz).ok().map(Console::Mini), irq(facts.irqs.aux));
+        return (MiniUart::init(mini, clock_hz).ok().map(Console::Mini), facts.irqs.aux);
     }
     // The PL011 has one receiver: a Bluetooth chip must not be on it too.
     for pin in BLUETOOTH_PINS {
@@ -166,7 +163,7 @@ fn open_console(
         gpio.set_function(pin, Function::Alt0);
     }
     let clock_hz = mailbox.get(&ClockRate(Clock::Uart)).unwrap_or(UART_CLOCK_HZ);
-    (Pl011::init(uart0, clock_hz).ok().map(Console::Pl011), irq(facts.irqs.uart0))
+    (Pl011::init(uart0, clock_hz).ok().map(Console::Pl011), facts.irqs.uart0)
 }
 
 /// Tells how the node's last life ended, and returns what the black box has counted.
@@ -183,11 +180,6 @@ fn report_last_life() -> node::Counts {
     let counts = counts.collect();
     mem::clean_black_box();
     counts
-}
-
-/// Returns the interrupt with this number, if the controller has it.
-fn irq(number: u32) -> Option<Irq> {
-    u8::try_from(number).ok().and_then(Irq::new)
 }
 
 fn preference(usbnet: Option<config::UsbNet>) -> Preference {

@@ -75,10 +75,10 @@ pub(crate) async fn console_task(
     node: &'static Node,
     stack: &'static Stack,
     uart: Option<Console<'static>>,
-    irq: Option<Irq>,
+    irq: Irq,
     report_s: u16,
 ) {
-    if let (Some(uart), Some(irq)) = (uart, irq) {
+    if let Some(uart) = uart {
         let node = CommandNode { node, stack, order: Cell::new(None) };
         console::run(node, uart, irq, report_s).await
     }
@@ -97,14 +97,12 @@ pub(crate) async fn sampler_task(
 
 /// The USB controller and all hubs.
 #[task]
-pub(crate) async fn usb_task(controller: &'static UsbController, irq: Option<Irq>, bus: &'static Bus<'static>) {
+pub(crate) async fn usb_task(controller: &'static UsbController, irq: Irq, bus: &'static Bus<'static>) {
     if let Err(error) = controller.init().await {
         return error!("no USB: {error}");
     }
     // Not earlier: whatever the firmware left enabled is off now.
-    if let Some(irq) = irq {
-        interrupt::connect(irq, Box::leak(Box::new(|| controller.on_interrupt())));
-    }
+    interrupt::connect(irq, Box::leak(Box::new(|| controller.on_interrupt())));
     match bus.run().await {}
 }
 

@@ -9,4 +9,4 @@ pub mod revision;
 pub mod soc;
 
 pub use revision::{Model, Revision};
-pub use soc::{Facts, InterruptController, Soc};
+pub use soc::{Facts, InterruptController, Irq, Soc};

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use rpi_pac::{bcm2711, bcm2837};
+use rpi_pac::{bcm2711, bcm2837, gic400};
 
 /// A SoC that the image runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,17 +73,43 @@ pub enum InterruptController {
     },
 }
 
-/// Interrupts by the numbers of the SoC's interrupt controller: ARMCTRL's 0–71, or the GIC's INTID.
+/// A peripheral's interrupt, by the number that the SoC's controller has for it: on BCM2837 ARMCTRL's (0–63 as in the
+/// datasheet's table, 64–71 the basic ones), on BCM2711 the GIC's INTID (from 32 on).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Irq(u16);
+
+impl Irq {
+    /// Returns the interrupt with this number. A controller ignores what it does not have.
+    #[must_use]
+    pub const fn new(number: u16) -> Self {
+        Self(number)
+    }
+
+    /// Returns the number.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+
+    /// Returns the GIC's shared peripheral interrupt of this number.
+    const fn spi(number: u16) -> Self {
+        Self(gic400::FIRST_SPI + number)
+    }
+}
+
+/// Interrupts of the peripherals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Irqs {
     /// PL011.
-    pub uart0: u32,
+    pub uart0: Irq,
     /// Mini UART.
-    pub aux: u32,
+    pub aux: Irq,
     /// Mailbox.
-    pub mailbox: u32,
+    pub mailbox: Irq,
     /// DWC2 USB controller.
-    pub usb: u32,
+    pub usb: Irq,
+    /// Both lines of GENET, where there is one.
+    pub genet: Option<[Irq; 2]>,
 }
 
 /// GPIO pins of the console on the header: transmit and receive. PL011 is their alternate function 0, the mini UART 5
@@ -98,8 +124,6 @@ const MIDR_PART_MASK: u64 = 0xff00_fff0;
 const MIDR_CORTEX_A53: u64 = 0x4100_d030;
 /// Arm, Cortex-A72 (Cortex-A72 TRM, section 4.3.1).
 const MIDR_CORTEX_A72: u64 = 0x4100_d080;
-/// Interrupts of the GIC that each core has to itself; shared peripheral interrupt n is INTID 32 + n.
-const GIC_FIRST_SPI: u32 = 32;
 /// See [`Facts::spin_table`].
 const SPIN_TABLE: [u64; 3] = [0xe0, 0xe8, 0xf0];
 
@@ -151,10 +175,11 @@ static BCM2837: Facts = Facts {
     genet: None,
     interrupt_controller: InterruptController::Bcm2836 { local: bcm2837::LOCAL, armctrl: bcm2837::ARMCTRL },
     irqs: Irqs {
-        uart0: bcm2837::irq::UART0 as u32,
-        aux: bcm2837::irq::AUX as u32,
-        mailbox: bcm2837::irq::MAILBOX as u32,
-        usb: bcm2837::irq::USB as u32,
+        uart0: Irq::new(bcm2837::irq::UART0),
+        aux: Irq::new(bcm2837::irq::AUX),
+        mailbox: Irq::new(bcm2837::irq::MAILBOX),
+        usb: Irq::new(bcm2837::irq::USB),
+        genet: None,
     },
 };
 
@@ -181,10 +206,11 @@ static BCM2711: Facts = Facts {
     genet: Some(bcm2711::GENET),
     interrupt_controller: InterruptController::Gic400 { distributor: bcm2711::GICD, cpu_interface: bcm2711::GICC },
     irqs: Irqs {
-        uart0: GIC_FIRST_SPI + bcm2711::spi::UART,
-        aux: GIC_FIRST_SPI + bcm2711::spi::AUX,
-        mailbox: GIC_FIRST_SPI + bcm2711::spi::MAILBOX,
-        usb: GIC_FIRST_SPI + bcm2711::spi::USB,
+        uart0: Irq::spi(bcm2711::spi::UART),
+        aux: Irq::spi(bcm2711::spi::AUX),
+        mailbox: Irq::spi(bcm2711::spi::MAILBOX),
+        usb: Irq::spi(bcm2711::spi::USB),
+        genet: Some([Irq::spi(bcm2711::spi::GENET_A), Irq::spi(bcm2711::spi::GENET_B)]),
     },
 };
 
@@ -201,6 +227,16 @@ mod tests {
         assert_eq!(Soc::from_midr(0x410f_d083), Some(Soc::Bcm2711));
         assert_eq!(Soc::from_midr(0x414f_d0b1), None);
         assert_eq!(Soc::from_midr(0x510f_d034), None, "a core of another designer");
+    }
+
+    #[test]
+    fn interrupts_have_the_numbers_of_the_soc_s_controller() {
+        let old = Soc::Bcm2837.facts().irqs;
+        assert_eq!([old.usb, old.aux, old.uart0, old.mailbox].map(Irq::number), [9, 29, 57, 65]);
+        let new = Soc::Bcm2711.facts().irqs;
+        // BCM2711 Peripherals, figure 4 in section 6.1: VideoCore interrupts 9, 29, 57 from INTID 128 on; the mailbox from 64 on.
+        assert_eq!([new.usb, new.aux, new.uart0, new.mailbox].map(Irq::number), [105, 125, 153, 65]);
+        assert_eq!(new.genet.map(|lines| lines.map(Irq::number)), Some([189, 190]));
     }
 
     #[test]

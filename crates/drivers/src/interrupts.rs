@@ -1,40 +1,17 @@
-//! The interrupt controllers of BCM2837: BCM2836's per-core controller, and ARMCTRL for the peripherals.
+//! The interrupt controllers: BCM2836's and ARMCTRL in BCM2837, GIC-400 in BCM2711, behind one type.
 //!
 //! All peripherals' interrupts go to core 0, which runs the drivers. Every method takes `&self` and may be called from any
-//! core and from interrupt handlers without a lock: what several cores write are registers of the kind "a written 1 acts
-//! on its bit, a 0 does nothing", and the two control registers that are not are per core and written whole, by
-//! [`Bcm2836::set_local`]. Nothing is read, modified and written back.
-//!
-//! Sources: QA7, chapters 3 and 4; ARM Peripherals, chapter 7.
+//! core and from interrupt handlers without a lock: see the controllers for why that is so.
 
-use rpi_pac::armctrl::{self, ArmCtrl, IRQ_COUNT};
-use rpi_pac::local_intc::{self, LocalIntc, Source};
-use safe_mmio::UniqueMmioPointer;
+mod bcm2836;
+mod gic400;
+
+pub use bcm2836::Bcm2836;
+pub use boards::Irq;
+pub use gic400::Gic400;
 
 /// Core that gets the peripherals' interrupts.
 pub const PERIPHERALS_CORE: usize = 0;
-/// Mailbox of each core that wakes it. The others stay masked.
-const IPI_MAILBOX: usize = 0;
-/// Any bit of it will do.
-const IPI_BIT: u32 = 1;
-
-/// An interrupt of a peripheral, by ARMCTRL's number: 0–63 as in the datasheet's table, 64–71 the basic ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Irq(u8);
-
-impl Irq {
-    /// Returns the interrupt with this number, if ARMCTRL has it.
-    #[must_use]
-    pub const fn new(number: u8) -> Option<Self> {
-        if number < IRQ_COUNT { Some(Self(number)) } else { None }
-    }
-
-    /// Returns the number.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        self.0
-    }
-}
 
 /// Why a core was interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +20,11 @@ pub enum Cause {
     PhysicalTimer,
     /// The core's virtual timer (CNTV).
     VirtualTimer,
-    /// Another core, or this one itself: see [`Bcm2836::send_ipi`].
+    /// Another core, or this one itself: see [`Controller::send_ipi`].
     Ipi,
     /// A peripheral. Only on [`PERIPHERALS_CORE`].
     Peripheral(Irq),
-    /// Something that was never enabled: our bug, or a broken board. Carries the core's source register.
+    /// Something that was never enabled: our bug, or a broken board. Carries what the controller says about it.
     Unexpected(u32),
 }
 
@@ -58,110 +35,61 @@ pub struct Local {
     pub physical_timer: bool,
     /// The virtual timer (CNTV).
     pub virtual_timer: bool,
-    /// [`Bcm2836::send_ipi`].
+    /// [`Controller::send_ipi`].
     pub ipi: bool,
 }
 
-/// Both controllers.
-pub struct Bcm2836<'a> {
-    local: LocalIntc<'a>,
-    armctrl: ArmCtrl<'a>,
+/// The interrupt controller of the running SoC.
+pub enum Controller<'a> {
+    /// BCM2837's.
+    Bcm2836(Bcm2836<'a>),
+    /// BCM2711's.
+    Gic400(Gic400<'a>),
 }
 
-impl<'a> Bcm2836<'a> {
-    /// Takes the controllers over, with every interrupt off.
-    #[must_use]
-    pub fn new(
-        local: UniqueMmioPointer<'a, local_intc::Registers>,
-        armctrl: UniqueMmioPointer<'a, armctrl::Registers>,
-    ) -> Self {
-        Self { local: LocalIntc::new(local), armctrl: ArmCtrl::new(armctrl) }
-    }
-
-    /// Sets what may interrupt a core, besides peripherals. A core that does not exist is ignored.
-    pub fn set_local(&self, core: usize, local: Local) {
-        let mut timers = Source::empty();
-        timers.set(Source::CNTPNS, local.physical_timer);
-        timers.set(Source::CNTV, local.virtual_timer);
-        self.local.write_timer_control(core, timers.bits());
-        self.local.write_mailbox_control(core, u32::from(local.ipi) << IPI_MAILBOX);
+impl Controller<'_> {
+    /// Sets what may interrupt this core, besides peripherals. Call it on that core, before it takes interrupts.
+    pub fn init_core(&self, core: usize, local: Local) {
+        match self {
+            Self::Bcm2836(controller) => controller.init_core(core, local),
+            Self::Gic400(controller) => controller.init_core(core, local),
+        }
     }
 
     /// Enables a peripheral's interrupt.
     pub fn enable(&self, irq: Irq) {
-        self.armctrl.write_enable(irq.0, 1 << (irq.0 % BANK_BITS));
+        match self {
+            Self::Bcm2836(controller) => controller.enable(irq),
+            Self::Gic400(controller) => controller.enable(irq),
+        }
     }
 
     /// Disables a peripheral's interrupt.
     pub fn disable(&self, irq: Irq) {
-        self.armctrl.write_disable(irq.0, 1 << (irq.0 % BANK_BITS));
-    }
-
-    /// Returns why a core is interrupted right now: every cause once, the urgent ones first.
-    ///
-    /// Interrupts are levels: a cause that is not dealt with comes again.
-    #[must_use]
-    pub fn pending(&self, core: usize) -> Pending {
-        let source = self.local.read_irq_source(core);
-        let banks = if source.contains(Source::GPU) {
-            [self.armctrl.read_pending(0), self.armctrl.read_pending(1), self.armctrl.read_pending(2)]
-        } else {
-            [0; BANKS]
-        };
-        Pending { source: source - Source::GPU, banks }
+        match self {
+            Self::Bcm2836(controller) => controller.disable(irq),
+            Self::Gic400(controller) => controller.disable(irq),
+        }
     }
 
     /// Interrupts a core. What was written to memory before is visible to it there if the caller has put a barrier (DSB)
     /// in between, as an atomic's release store alone does not order device accesses.
     pub fn send_ipi(&self, core: usize) {
-        self.local.write_mailbox_set(core, IPI_MAILBOX, IPI_BIT);
-    }
-
-    /// Acknowledges [`Cause::Ipi`] on a core. Call it before looking at what the others have left: what comes after that
-    /// interrupts again.
-    pub fn ack_ipi(&self, core: usize) {
-        self.local.write_mailbox_clear(core, IPI_MAILBOX, u32::MAX);
-    }
-}
-
-/// Interrupts in each of ARMCTRL's registers.
-const BANK_BITS: u8 = 32;
-/// How many of these registers there are.
-const BANKS: usize = 3;
-
-/// The causes of an interrupt: see [`Bcm2836::pending`].
-#[derive(Clone, Debug)]
-pub struct Pending {
-    source: Source,
-    banks: [u32; BANKS],
-}
-
-impl Iterator for Pending {
-    type Item = Cause;
-
-    fn next(&mut self) -> Option<Cause> {
-        for (source, cause) in [
-            (Source::MAILBOX0, Cause::Ipi),
-            (Source::CNTV, Cause::VirtualTimer),
-            (Source::CNTPNS, Cause::PhysicalTimer),
-        ] {
-            if self.source.contains(source) {
-                self.source.remove(source);
-                return Some(cause);
-            }
+        match self {
+            Self::Bcm2836(controller) => controller.send_ipi(core),
+            Self::Gic400(controller) => controller.send_ipi(core),
         }
-        for (bits, first) in self.banks.iter_mut().zip((0..IRQ_COUNT).step_by(BANK_BITS.into())) {
-            if *bits != 0 {
-                // At most 31.
-                let bit = bits.trailing_zeros() as u8;
-                *bits &= *bits - 1;
-                return Some(Cause::Peripheral(Irq(first + bit)));
-            }
+    }
+
+    /// Calls `act` for everything that interrupts this core right now, the urgent first. Call it on that core.
+    ///
+    /// Interrupts are levels: a cause that `act` does not take away, or [`disable`](Self::disable), comes again. One
+    /// between cores is acknowledged before `act` gets it, so what comes later interrupts again; `act` has to put a barrier
+    /// (DMB) before its look at what the other core has left.
+    pub fn handle(&self, core: usize, act: impl FnMut(Cause)) {
+        match self {
+            Self::Bcm2836(controller) => controller.handle(core, act),
+            Self::Gic400(controller) => controller.handle(act),
         }
-        let rest = core::mem::replace(&mut self.source, Source::empty());
-        if rest.is_empty() { None } else { Some(Cause::Unexpected(rest.bits())) }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -42,18 +42,27 @@ pub const GICD: u64 = 0xff84_1000;
 /// GIC-400 CPU interface.
 pub const GICC: u64 = 0xff84_2000;
 
-/// Shared peripheral interrupts of the GIC (INTID is 32 more).
+/// What the generic timers of each core are connected to at the GIC (Linux bcm2711.dtsi, `timer`: private interrupts 14 and
+/// 11, which are INTID 16 more; Arm BSA, table of private interrupts).
+pub mod ppi {
+    /// Non-secure physical timer (CNTP).
+    pub const PHYSICAL_TIMER: u16 = 30;
+    /// Virtual timer (CNTV).
+    pub const VIRTUAL_TIMER: u16 = 27;
+}
+
+/// Shared peripheral interrupts of the GIC (INTID is 32 more). All are levels (Linux bcm2711.dtsi: `IRQ_TYPE_LEVEL_HIGH`).
 pub mod spi {
     /// Mailbox (Linux bcm2711.dtsi).
-    pub const MAILBOX: u32 = 33;
+    pub const MAILBOX: u16 = 33;
     /// DWC2 USB controller.
-    pub const USB: u32 = 73;
+    pub const USB: u16 = 73;
     /// AUX: mini UART, SPI1, SPI2.
-    pub const AUX: u32 = 93;
+    pub const AUX: u16 = 93;
     /// The PL011s, or-ed.
-    pub const UART: u32 = 121;
+    pub const UART: u16 = 121;
     /// GENET, first line.
-    pub const GENET_A: u32 = 157;
+    pub const GENET_A: u16 = 157;
     /// GENET, second line.
-    pub const GENET_B: u32 = 158;
+    pub const GENET_B: u16 = 158;
 }

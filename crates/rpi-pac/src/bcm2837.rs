@@ -40,11 +40,11 @@ pub const LOCAL_LEN: u64 = 0x4_0000;
 /// those of the peripherals, 64–71 the basic ones.
 pub mod irq {
     /// DWC2 USB controller (bank 1, bit 9).
-    pub const USB: u8 = 9;
+    pub const USB: u16 = 9;
     /// AUX: mini UART, SPI1, SPI2 (bank 1, bit 29).
-    pub const AUX: u8 = 29;
+    pub const AUX: u16 = 29;
     /// PL011 (bank 2, bit 25).
-    pub const UART0: u8 = 57;
+    pub const UART0: u16 = 57;
     /// Mailbox (basic, bit 1).
-    pub const MAILBOX: u8 = 65;
+    pub const MAILBOX: u16 = 65;
 }

@@ -16,6 +16,7 @@ pub mod bcm2711;
 pub mod bcm2837;
 pub mod dwc2;
 pub mod genet;
+pub mod gic400;
 pub mod gpio;
 pub mod local_intc;
 pub mod mailbox;

@@ -4,11 +4,12 @@
 //! the register is doing. Two kinds of registers have no such problem: those where a written 1 acts on its bit and a
 //! written 0 does nothing, and those that are always written whole, never read, modified and written back. One write is
 //! one bus transaction, the block orders the transactions, and no sequence of them has to stay together. Interrupt
-//! controllers are made of such registers for just this reason.
+//! controllers are made of such registers for just this reason. A third kind is a core's own, although all have it at the
+//! same address.
 
 use core::ptr::NonNull;
 
-use safe_mmio::fields::{ReadPure, ReadPureWrite, WriteOnly};
+use safe_mmio::fields::{ReadOnly, ReadPure, ReadPureWrite, WriteOnly};
 use safe_mmio::{SharedMmioPointer, UniqueMmioPointer};
 
 /// A block, or a register of one, that every core may access at any time.
@@ -58,19 +59,26 @@ impl Shared<'_, ReadPureWrite<u32>> {
     }
 }
 
+impl Shared<'_, ReadOnly<u32>> {
+    /// Reads a register whose read has an effect. Only for registers that each core has to itself.
+    pub(crate) fn read(&self) -> u32 {
+        unique(self.0).read()
+    }
+}
+
 impl Shared<'_, WriteOnly<u32>> {
     pub(crate) fn write(&self, value: u32) {
         unique(self.0).write(value);
     }
 }
 
-/// Returns a pointer for one write.
+/// Returns a pointer for one write, or one read that has an effect.
 fn unique<T>(register: SharedMmioPointer<'_, T>) -> UniqueMmioPointer<'_, T> {
     // A pointer made from a `NonNull` is not null.
     let address = NonNull::new(register.ptr().cast_mut()).unwrap_or(NonNull::dangling());
     // SAFETY: 1. the address comes from a valid pointer to the same register, which was exclusive before it became a
-    // `Shared`; 2. the callers use it for one write only, which may happen at the same time as others (module
-    // documentation), so it need not be the only pointer.
+    // `Shared`; 2. the callers use it for one access only, which may happen at the same time as others (module
+    // documentation; a read with an effect is of a register that only this core has), so it need not be the only pointer.
     unsafe { UniqueMmioPointer::new(address) }
 }
 

@@ -10,7 +10,7 @@ use core::task::Poll;
 
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{CNTP_CTL_EL0, CNTP_TVAL_EL0, Writeable};
-use drivers::interrupts::{Bcm2836, Cause, Irq, Local};
+use drivers::interrupts::{Cause, Controller, Irq, Local};
 use embassy_sync::once_lock::OnceLock;
 use embassy_sync::waitqueue::AtomicWaker;
 
@@ -20,7 +20,7 @@ use crate::supervisor;
 /// Peripheral interrupts that may be waited for at the same time.
 const WAITERS: usize = 4;
 
-static CONTROLLER: OnceLock<Bcm2836<'static>> = OnceLock::new();
+static CONTROLLER: OnceLock<Controller<'static>> = OnceLock::new();
 static DIRECT: OnceLock<(Irq, &'static (dyn Fn() + Sync))> = OnceLock::new();
 static WAITER: [Waiter; WAITERS] = [const { Waiter::new() }; WAITERS];
 
@@ -46,7 +46,7 @@ impl Waiter {
 }
 
 /// Keeps the controller. Called once, on core 0.
-pub(crate) fn init(controller: Bcm2836<'static>) {
+pub(crate) fn init(controller: Controller<'static>) {
     // A second call would be our bug; the first controller stays.
     let _ = CONTROLLER.init(controller);
 }
@@ -55,7 +55,7 @@ pub(crate) fn init(controller: Bcm2836<'static>) {
 pub(crate) fn init_core() {
     let Some(controller) = CONTROLLER.try_get() else { return };
     let core = current_core();
-    controller.set_local(core, Local { physical_timer: core == 0, virtual_timer: true, ipi: true });
+    controller.init_core(core, Local { physical_timer: core == 0, virtual_timer: true, ipi: true });
     if core == 0 {
         arm_supervisor();
     }
@@ -100,12 +100,13 @@ pub(crate) async fn wait(irq: Irq) {
 extern "C" fn kernel_interrupt(interrupted: &[u64; 2]) {
     let Some(controller) = CONTROLLER.try_get() else { return };
     let core = current_core();
-    for cause in controller.pending(core) {
+    controller.handle(core, |cause| {
         HANDLED.fetch_add(1, Ordering::Relaxed);
         match cause {
             Cause::VirtualTimer => time::on_interrupt(),
             Cause::Ipi => {
-                controller.ack_ipi(core);
+                // What the other core wrote before it sent this is read after this was acknowledged.
+                barrier::dmb(barrier::SY);
                 supervisor::obey_stop();
             }
             Cause::PhysicalTimer => {
@@ -115,10 +116,10 @@ extern "C" fn kernel_interrupt(interrupted: &[u64; 2]) {
             Cause::Peripheral(irq) => on_peripheral(controller, irq),
             Cause::Unexpected(source) => fault::unexpected_interrupt(source, interrupted),
         }
-    }
+    });
 }
 
-fn on_peripheral(controller: &Bcm2836<'_>, irq: Irq) {
+fn on_peripheral(controller: &Controller<'_>, irq: Irq) {
     if let Some((direct, handler)) = DIRECT.try_get()
         && *direct == irq
     {
