@@ -39,8 +39,9 @@ use embassy_time::Instant;
 use hal::dma::DmaPool;
 use log::{LevelFilter, error, info, warn};
 use net::{Identity, Ipv4Settings, Settings, Stack};
+use nic::MacAddress;
 use nic::exchange::{FrameExchange, TX_BUFFERS};
-use nic::usbnet::{Preference, UsbNics};
+use nic::usbnet::{BoardInfo, Preference, UsbNics};
 use rpi_pac::gpio::Function;
 use telemetry::{Counted, NodeInfo};
 use usb::bus::Bus;
@@ -103,6 +104,8 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let bus: &'static Bus<'static> = Box::leak(Box::new(bus));
     let exchange = make_exchange(&mut pool);
     let seed = blocks.rng.map(Rng::new).map_or(entry_ticks, |mut rng| seed(&mut rng, entry_ticks));
+    let id = if board.serial == 0 { seed } else { board.serial };
+    let nic_board = BoardInfo { mac: board.mac.map(MacAddress), id };
     let stack = Stack::new(exchange, settings(&config, &board, seed));
     let node: &'static Node = Box::leak(Box::new(Node::new(node_info(&config, &board), crashes)));
     for spec in &config.workloads {
@@ -118,7 +121,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
             spawner.spawn(tasks::console_task(node, stack, uart, uart_irq, config.report_s)?);
             spawner.spawn(tasks::sampler_task(node, stack, mailbox, memory)?);
             spawner.spawn(tasks::usb_task(controller, facts.irqs.usb, bus)?);
-            spawner.spawn(tasks::nic_task(bus, exchange)?);
+            spawner.spawn(tasks::nic_task(bus, exchange, nic_board)?);
             if let Some(server) = config.syslog {
                 spawner.spawn(tasks::syslog_task(stack, server)?);
             }

@@ -11,6 +11,7 @@ use embassy_executor::{SpawnError, Spawner, task};
 use log::error;
 use net::{Stack, address, http, services};
 use nic::exchange::FrameExchange;
+use nic::usbnet::BoardInfo;
 use rpi_pac::dwc2;
 use safe_mmio::UniqueMmioPointer;
 use usb::bus::Bus;
@@ -108,8 +109,8 @@ pub(crate) async fn usb_task(controller: &'static UsbController, irq: Irq, bus: 
 
 /// The network controller, whichever is plugged in.
 #[task]
-pub(crate) async fn nic_task(bus: &'static Bus<'static>, exchange: &'static FrameExchange) {
-    match nic::usbnet::run(bus, exchange).await {}
+pub(crate) async fn nic_task(bus: &'static Bus<'static>, exchange: &'static FrameExchange, board: BoardInfo) {
+    match nic::usbnet::run(bus, exchange, &board).await {}
 }
 
 #[task]

@@ -25,8 +25,6 @@ pub const RX_BUFFERS: usize = 256;
 pub const TX_BUFFERS: usize = 64;
 /// Most multicast groups that are told apart.
 pub const GROUPS: usize = 32;
-/// Most frames in one received burst.
-pub const BURST_FRAMES: usize = 16;
 /// Longest frame in bytes: 1,500 of payload and the header.
 pub const FRAME_LEN_MAX: usize = 1514;
 
@@ -77,33 +75,95 @@ pub struct TxFrame {
     pub frame: Range<usize>,
 }
 
-/// Where a received frame is in its buffer. Sixteen bits each: bursts are moved about, and buffers are shorter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    start: u16,
-    end: u16,
+/// What stands at one place of a received burst.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// A frame, and the place of the next piece.
+    Frame {
+        /// Where the frame is.
+        frame: Range<usize>,
+        /// Where to go on; beyond the place of this piece.
+        next: usize,
+    },
+    /// Something that is no frame although it should be one; it is counted.
+    Damaged {
+        /// Why.
+        why: NicEvent,
+        /// Where to go on; beyond the place of this piece, or [`END`].
+        next: usize,
+    },
+    /// Nothing: the burst ends here.
+    End,
 }
 
-impl Span {
-    /// Makes one. `None` for an empty range and for one that reaches beyond 65,535.
-    #[must_use]
-    pub fn new(range: Range<usize>) -> Option<Self> {
-        let (start, end) = (u16::try_from(range.start).ok()?, u16::try_from(range.end).ok()?);
-        (start < end).then_some(Self { start, end })
-    }
+/// The place behind the last piece of every burst.
+pub const END: usize = usize::MAX;
 
-    fn range(self) -> Range<usize> {
-        usize::from(self.start)..usize::from(self.end)
-    }
-}
+/// Finds the piece at a place of a burst. Places are numbers whose meaning only this function knows; the first one is 0, and
+/// they rise.
+pub type Walk = fn(bytes: &[u8], place: usize) -> Piece;
 
-/// The frames of a burst, in order.
-pub type Spans = Vec<Span, BURST_FRAMES>;
-
+/// A received burst. Its frames are found one by one as the stack takes them, since there may be hundreds.
 struct Burst {
     buffer: DmaBuffer,
-    frames: Spans,
+    /// Bytes received.
+    len: usize,
+    walk: Walk,
+    /// The frame to be taken.
+    frame: Range<usize>,
+    /// Where the pieces behind it begin.
     next: usize,
+}
+
+impl Burst {
+    /// Goes to the next frame; returns whether there is one.
+    fn advance(&mut self, counts: &mut Counts) -> bool {
+        while self.next != END {
+            let bytes = self.buffer.bytes().get(..self.len).unwrap_or_default();
+            let (result, next) = match (self.walk)(bytes, self.next) {
+                Piece::Frame { frame, next } if !frame.is_empty() && frame.end <= bytes.len() => (Ok(frame), next),
+                Piece::Frame { next, .. } => (Err(NicEvent::RxLength), next),
+                Piece::Damaged { why, next } => (Err(why), next),
+                Piece::End => return false,
+            };
+            // A place that does not rise would be visited for ever.
+            self.next = if next > self.next { next } else { END };
+            match result {
+                Ok(frame) => {
+                    counts.frame(frame.len());
+                    self.frame = frame;
+                    return true;
+                }
+                Err(why) => counts.damaged(why),
+            }
+        }
+        false
+    }
+}
+
+/// What is counted.
+#[derive(Default)]
+struct Counts {
+    counters: NicCounters,
+    events: [u64; NicEvent::COUNT],
+}
+
+impl Counts {
+    fn frame(&mut self, len: usize) {
+        self.counters.rx_frames += 1;
+        self.counters.rx_bytes += len as u64;
+    }
+
+    fn damaged(&mut self, why: NicEvent) {
+        self.counters.rx_errors += 1;
+        self.event(why, 1);
+    }
+
+    fn event(&mut self, event: NicEvent, times: u64) {
+        if let Some(count) = self.events.get_mut(event as usize) {
+            *count += times;
+        }
+    }
 }
 
 /// The multicast groups that the stack listens to.
@@ -122,8 +182,7 @@ struct State {
     rx_free: Deque<DmaBuffer, RX_BUFFERS>,
     tx_ready: Deque<TxFrame, TX_BUFFERS>,
     tx_free: Deque<DmaBuffer, TX_BUFFERS>,
-    counters: NicCounters,
-    events: [u64; NicEvent::COUNT],
+    counts: Counts,
     groups: Groups,
     groups_epoch: u32,
     groups_waker: WakerRegistration,
@@ -150,8 +209,7 @@ impl FrameExchange {
                 rx_free: deque(rx),
                 tx_ready: Deque::new(),
                 tx_free: deque(tx),
-                counters: NicCounters::default(),
-                events: [0; NicEvent::COUNT],
+                counts: Counts::default(),
                 groups: Groups::All,
                 groups_epoch: 0,
                 groups_waker: WakerRegistration::new(),
@@ -177,12 +235,12 @@ impl FrameExchange {
     /// Returns the counters.
     #[must_use]
     pub fn counters(&self) -> NicCounters {
-        self.state.borrow().counters
+        self.state.borrow().counts.counters
     }
 
     /// Returns how often each kind of event happened, by name.
     pub fn events(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let counts = self.state.borrow().events;
+        let counts = self.state.borrow().counts.events;
         NicEvent::ALL.into_iter().zip(counts).map(|((_, name), count)| (name, count))
     }
 
@@ -244,7 +302,7 @@ impl FrameExchange {
         let mut state = self.state.borrow_mut();
         state.nic = Some(nic);
         state.link = Link::Down;
-        state.counters.attaches += 1;
+        state.counts.counters.attaches += 1;
         state.stack_waker.wake();
     }
 
@@ -264,7 +322,7 @@ impl FrameExchange {
             return;
         }
         if link.is_up() {
-            state.counters.link_ups += 1;
+            state.counts.counters.link_ups += 1;
         } else {
             state.drop_tx_ready();
         }
@@ -274,14 +332,12 @@ impl FrameExchange {
 
     /// Changes the counters: for events that only the driver sees (errors, restarts).
     pub fn count(&self, change: impl FnOnce(&mut NicCounters)) {
-        change(&mut self.state.borrow_mut().counters);
+        change(&mut self.state.borrow_mut().counts.counters);
     }
 
     /// Counts an event that happened `times`.
     pub fn count_event(&self, event: NicEvent, times: u64) {
-        if let Some(count) = self.state.borrow_mut().events.get_mut(event as usize) {
-            *count += times;
-        }
+        self.state.borrow_mut().counts.event(event, times);
     }
 
     /// Returns the groups that the stack listens to, and a number that changes with them.
@@ -325,25 +381,27 @@ impl FrameExchange {
         .await
     }
 
-    /// Hands a received burst to the stack. Frames that are not inside the buffer are dropped and counted as errors.
-    pub fn deliver(&self, buffer: DmaBuffer, mut frames: Spans) {
-        let len = buffer.len();
-        let before = frames.len();
-        frames.retain(|frame| frame.range().end <= len);
+    /// Hands a received frame to the stack. One that is not inside the buffer is counted as an error.
+    pub fn deliver(&self, buffer: DmaBuffer, frame: Range<usize>) {
         let mut state = self.state.borrow_mut();
-        state.counters.rx_errors += (before - frames.len()) as u64;
-        state.counters.rx_frames += frames.len() as u64;
-        state.counters.rx_bytes += frames.iter().map(|frame| frame.range().len() as u64).sum::<u64>();
-        if frames.is_empty() {
+        if frame.is_empty() || frame.end > buffer.len() {
+            state.counts.damaged(NicEvent::RxLength);
             state.return_rx(buffer);
             return;
         }
-        // There are at most RX_BUFFERS receive buffers, so there is always room.
-        if let Err(burst) = state.rx_ready.push_back(Burst { buffer, frames, next: 0 }) {
-            state.counters.rx_dropped += burst.frames.len() as u64;
+        state.counts.frame(frame.len());
+        state.queue(Burst { len: buffer.len(), buffer, walk: |_, _| Piece::End, frame, next: END });
+    }
+
+    /// Hands a received burst of `len` bytes to the stack. What is damaged or not inside it is counted as an error.
+    pub fn deliver_burst(&self, buffer: DmaBuffer, len: usize, walk: Walk) {
+        let mut state = self.state.borrow_mut();
+        let mut burst = Burst { buffer, len, walk, frame: 0..0, next: 0 };
+        if burst.advance(&mut state.counts) {
+            state.queue(burst);
+        } else {
             state.return_rx(burst.buffer);
         }
-        state.stack_waker.wake();
     }
 
     /// Gives an unused receive buffer back.
@@ -372,20 +430,40 @@ impl FrameExchange {
         .await
     }
 
+    /// Returns whether a frame waits to be sent.
+    #[must_use]
+    pub fn has_tx_frame(&self) -> bool {
+        !self.state.borrow().tx_ready.is_empty()
+    }
+
     /// Returns a transmit buffer and says whether its frame of `len` bytes was sent.
     pub fn return_tx_buffer(&self, buffer: DmaBuffer, len: usize, is_sent: bool) {
         let mut state = self.state.borrow_mut();
-        if is_sent {
-            state.counters.tx_frames += 1;
-            state.counters.tx_bytes += len as u64;
-        } else {
-            state.counters.tx_errors += 1;
-        }
+        state.count_tx(1, len as u64, is_sent);
         state.return_tx(buffer);
+    }
+
+    /// Returns a transmit buffer whose frame was copied elsewhere; [`count_tx`](Self::count_tx) tells what became of it.
+    pub fn return_copied(&self, buffer: DmaBuffer) {
+        self.state.borrow_mut().return_tx(buffer);
+    }
+
+    /// Says whether copied frames of so many bytes in all were sent.
+    pub fn count_tx(&self, frames: u64, bytes: u64, is_sent: bool) {
+        self.state.borrow_mut().count_tx(frames, bytes, is_sent);
     }
 }
 
 impl State {
+    fn queue(&mut self, burst: Burst) {
+        // There are at most RX_BUFFERS receive buffers, so there is always room.
+        if let Err(burst) = self.rx_ready.push_back(burst) {
+            self.counts.counters.rx_dropped += 1;
+            self.return_rx(burst.buffer);
+        }
+        self.stack_waker.wake();
+    }
+
     fn return_rx(&mut self, buffer: DmaBuffer) {
         // Never full: the exchange was made with at most RX_BUFFERS of them.
         let _ = self.rx_free.push_back(buffer);
@@ -401,9 +479,18 @@ impl State {
         }
     }
 
+    fn count_tx(&mut self, frames: u64, bytes: u64, is_sent: bool) {
+        if is_sent {
+            self.counts.counters.tx_frames += frames;
+            self.counts.counters.tx_bytes += bytes;
+        } else {
+            self.counts.counters.tx_errors += frames;
+        }
+    }
+
     fn drop_tx_ready(&mut self) {
         while let Some(frame) = self.tx_ready.pop_front() {
-            self.counters.tx_dropped += 1;
+            self.counts.counters.tx_dropped += 1;
             self.return_tx(frame.buffer);
         }
     }
@@ -428,10 +515,7 @@ impl RxFrame<'_> {
     /// Returns the frame.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.burst
-            .as_ref()
-            .and_then(|burst| burst.buffer.bytes().get(burst.frames.get(burst.next)?.range()))
-            .unwrap_or_default()
+        self.burst.as_ref().and_then(|burst| burst.buffer.bytes().get(burst.frame.clone())).unwrap_or_default()
     }
 }
 
@@ -439,8 +523,7 @@ impl Drop for RxFrame<'_> {
     fn drop(&mut self) {
         let Some(mut burst) = self.burst.take() else { return };
         let mut state = self.exchange.state.borrow_mut();
-        burst.next += 1;
-        if burst.next < burst.frames.len() {
+        if burst.advance(&mut state.counts) {
             // Never full: it came from there.
             let _ = state.rx_ready.push_front(burst);
         } else {
@@ -469,14 +552,14 @@ impl TxBuffer<'_> {
             let len = len.min(FRAME_LEN_MAX);
             let result = write(nowhere.get_mut(..len).unwrap_or_default());
             let mut state = exchange.state.borrow_mut();
-            state.counters.tx_dropped += 1;
+            state.counts.counters.tx_dropped += 1;
             state.return_tx(buffer);
             return result;
         };
         let result = write(bytes);
         let mut state = exchange.state.borrow_mut();
         if let Err(frame) = state.tx_ready.push_back(TxFrame { buffer, frame }) {
-            state.counters.tx_dropped += 1;
+            state.counts.counters.tx_dropped += 1;
             state.return_tx(frame.buffer);
         }
         state.tx_waker.wake();
@@ -491,4 +574,27 @@ impl Drop for TxBuffer<'_> {
             let _ = self.exchange.state.borrow_mut().tx_free.push_front(buffer);
         }
     }
+}
+
+/// Walks a burst as the exchange does: start and end of its frames, and how many pieces were damaged.
+#[cfg(test)]
+pub(crate) fn frames_of(bytes: &[u8], walk: Walk) -> (std::vec::Vec<[usize; 2]>, usize) {
+    let (mut frames, mut damaged, mut place) = (std::vec::Vec::new(), 0, 0);
+    while place != END {
+        let next = match walk(bytes, place) {
+            Piece::Frame { frame, next } => {
+                assert!(!frame.is_empty() && frame.end <= bytes.len(), "a frame at {frame:?} of {} bytes", bytes.len());
+                frames.push([frame.start, frame.end]);
+                next
+            }
+            Piece::Damaged { next, .. } => {
+                damaged += 1;
+                next
+            }
+            Piece::End => break,
+        };
+        assert!(next > place, "the place does not rise");
+        place = next;
+    }
+    (frames, damaged)
 }

@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+mod cdc;
 pub mod cdc_ecm;
 pub mod events;
 pub mod exchange;

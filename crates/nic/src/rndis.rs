@@ -9,13 +9,13 @@ mod message;
 use core::convert::Infallible;
 use core::ops::Range;
 
-use usb::descriptor::{Configuration, Interface, class};
+use usb::descriptor::{Configuration, DeviceDescriptor, Interface, class};
 use usb::device::Device;
 use usb::host::{Direction, Kind};
 
 use self::control::{ControlChannel, oid};
-use crate::exchange::{FrameExchange, NicInfo, Spans};
-use crate::usbnet::{Framing, Pipes, UsbNicError, move_frames};
+use crate::exchange::{FrameExchange, NicInfo, Walk};
+use crate::usbnet::{BoardInfo, Ending, Framing, Pipes, UsbNicError, move_frames};
 use crate::{Link, MacAddress};
 
 /// Name of the driver.
@@ -25,12 +25,16 @@ pub const NAME: &str = "rndis";
 const PACKET_FILTER: u32 = 0x0F;
 
 /// Says whether this driver can drive the configuration.
-pub(crate) fn rate(configuration: &Configuration) -> bool {
+pub(crate) fn rate(_device: &DeviceDescriptor, configuration: &Configuration) -> bool {
     control_interface(configuration).is_some()
 }
 
 /// Drives a device until it is gone or fails.
-pub(crate) async fn run(device: &Device<'_>, exchange: &FrameExchange) -> Result<Infallible, UsbNicError> {
+pub(crate) async fn run(
+    device: &Device<'_>,
+    exchange: &FrameExchange,
+    _board: &BoardInfo,
+) -> Result<Infallible, UsbNicError> {
     let configuration = device.configuration();
     let interface = control_interface(configuration).ok_or(UsbNicError::Missing { what: "an RNDIS interface" })?;
     let data = configuration
@@ -46,7 +50,7 @@ pub(crate) async fn run(device: &Device<'_>, exchange: &FrameExchange) -> Result
     let speed_mbps = control.query_u32(oid::LINK_SPEED).await.map_or(0, |hundreds| hundreds / 10_000);
     let up = Link::Up { speed_mbps, is_full_duplex: true };
     control.set_u32(oid::PACKET_FILTER, PACKET_FILTER).await?;
-    exchange.attach(NicInfo { driver: NAME, mac, tx_headroom: RndisFraming::HEADROOM });
+    exchange.attach(NicInfo { driver: NAME, mac, tx_headroom: message::PACKET_HEADER_LEN });
     // 0 is "connected". Who does not answer is.
     if control.query_u32(oid::MEDIA_CONNECT_STATUS).await.unwrap_or(0) == 0 {
         exchange.set_link(up);
@@ -55,7 +59,7 @@ pub(crate) async fn run(device: &Device<'_>, exchange: &FrameExchange) -> Result
     let watch = control.watch(interface.endpoint(Kind::Interrupt, Direction::In), |is_connected| {
         exchange.set_link(if is_connected { up } else { Link::Down });
     });
-    move_frames::<RndisFraming>(device, &pipes, exchange, watch).await
+    move_frames(&RndisFraming, device, &pipes, exchange, watch).await
 }
 
 /// The three triples that RNDIS devices use: CDC ACM with vendor protocol, wireless controller, miscellaneous
@@ -84,18 +88,18 @@ async fn read_mac(control: &mut ControlChannel<'_, '_>) -> Result<MacAddress, Us
 struct RndisFraming;
 
 impl Framing for RndisFraming {
-    const HEADROOM: usize = message::PACKET_HEADER_LEN;
-    const HAS_LENGTH: bool = true;
+    const ENDING: Ending = Ending::Nothing;
+    const WALK: Walk = message::walk;
 
-    fn wrap(buffer: &mut [u8], frame: Range<usize>, max_packet: usize) -> usize {
+    fn receive_len(&self) -> usize {
+        message::TRANSFER_LEN
+    }
+
+    fn wrap(&self, buffer: &mut [u8], frame: Range<usize>, max_packet: usize) -> usize {
         // A message must not end with a full packet, or the device waits for more ([MS-RNDIS] 3.1.1.1). Padding counts
         // as part of the message: QEMU would take a lone byte behind it for the start of the next one.
         let len = if frame.end.is_multiple_of(max_packet) { frame.end + 4 } else { frame.end };
         message::write_packet_header(buffer, frame, len);
         len
-    }
-
-    fn unwrap(bytes: &[u8], frames: &mut Spans) -> u64 {
-        message::find_frames(bytes, frames)
     }
 }

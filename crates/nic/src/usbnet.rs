@@ -1,24 +1,28 @@
 //! NICs on USB: the table of drivers, and who drives what is plugged in.
 //!
-//! A new driver is a file with `NAME`, `rate` and `run`, and a line in the table below.
+//! A new driver is a file with `NAME`, `rate` and `run`, and a line in the table below. It is found by what its descriptors
+//! say: class and subclass of an interface, or vendor and product.
 
 mod frames;
 
 use core::convert::Infallible;
 
-use embassy_time::Timer;
+use embassy_time::{Duration, Instant, Timer};
 use thiserror::Error;
 use usb::bus::{Bus, Claims};
 use usb::descriptor::{Configuration, DescriptorError, DeviceDescriptor};
 use usb::device::Device;
 use usb::host::TransferError;
 
-pub(crate) use self::frames::{Framing, Pipes, RECEIVE_LEN, move_frames};
+pub(crate) use self::frames::{Ending, Framing, Pipes, move_frames};
 use crate::exchange::FrameExchange;
-use crate::{cdc_ecm, rndis};
+use crate::{MacAddress, cdc_ecm, rndis};
 
-/// Rest before a device whose driver failed is enumerated anew.
-const RESTART_REST_MS: u64 = 1000;
+/// Rest before a device whose driver failed is enumerated anew; it doubles with each failure, up to the other.
+const RESTART_REST: Duration = Duration::from_secs(1);
+const RESTART_REST_MAX: Duration = Duration::from_secs(32);
+/// How long a device must have worked for its earlier failures to be forgotten.
+const RESTART_FORGIVEN: Duration = Duration::from_secs(10);
 
 /// Which of several ways to talk to a NIC is taken when it offers more than one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +61,9 @@ pub enum UsbNicError {
         /// The status it answered.
         status: u32,
     },
+    /// The device no longer takes frames.
+    #[error("it has stopped sending")]
+    Stalled,
     /// The device did not answer a command.
     #[error("it did not answer command {command:#x}")]
     Silent {
@@ -65,23 +72,49 @@ pub enum UsbNicError {
     },
 }
 
-/// The table: one line per driver, `module: preference that favours it`.
+/// What a driver is told about the board, for controllers that have no memory for an address of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BoardInfo {
+    /// The address that the firmware has for the board.
+    pub mac: Option<MacAddress>,
+    /// Tells boards without an address apart: a serial number, or a random number.
+    pub id: u64,
+}
+
+impl BoardInfo {
+    /// Returns the address for a controller that itself knows `own`, or none: its own, the board's, or one made from the
+    /// board's ID, in this order. A made-up one is locally administered (IEEE 802, 8.4.2: bit 1 of the first byte).
+    #[must_use]
+    pub fn address(&self, own: Option<MacAddress>) -> MacAddress {
+        let known = [own, self.mac].into_iter().flatten().find(|mac| mac.is_station());
+        known.unwrap_or_else(|| {
+            let [.., a, b, c, d, e] = self.id.to_be_bytes();
+            MacAddress([0x02, a, b, c, d, e])
+        })
+    }
+}
+
+/// The table: one line per driver, `module: preferences that favour it`.
 macro_rules! drivers {
-    ($($driver:ident: $preference:path,)*) => {
+    ($($driver:ident: $preference:pat,)*) => {
         /// Rates a configuration: 2 for the preferred way, 1 for another that has a driver.
-        fn rate(prefer: Preference, configuration: &Configuration) -> u8 {
+        fn rate(prefer: Preference, device: &DeviceDescriptor, configuration: &Configuration) -> u8 {
             $(
-                if $driver::rate(configuration) {
-                    return if prefer == $preference { 2 } else { 1 };
+                if $driver::rate(device, configuration) {
+                    return if matches!(prefer, $preference) { 2 } else { 1 };
                 }
             )*
             0
         }
 
-        async fn drive(device: &Device<'_>, exchange: &FrameExchange) -> (&'static str, Result<Infallible, UsbNicError>) {
+        async fn drive(
+            device: &Device<'_>,
+            exchange: &FrameExchange,
+            board: &BoardInfo,
+        ) -> (&'static str, Result<Infallible, UsbNicError>) {
             $(
-                if $driver::rate(device.configuration()) {
-                    return ($driver::NAME, $driver::run(device, exchange).await);
+                if $driver::rate(device.descriptor(), device.configuration()) {
+                    return ($driver::NAME, $driver::run(device, exchange, board).await);
                 }
             )*
             ("none", Err(UsbNicError::Missing { what: "anything that a driver knows" }))
@@ -102,24 +135,31 @@ pub struct UsbNics {
 }
 
 impl Claims for UsbNics {
-    fn rate(&self, _device: &DeviceDescriptor, configuration: &Configuration) -> u8 {
-        rate(self.prefer, configuration)
+    fn rate(&self, device: &DeviceDescriptor, configuration: &Configuration) -> u8 {
+        rate(self.prefer, device, configuration)
     }
 }
 
 /// Drives the NICs of a bus, one at a time: when one goes, the next that is plugged in takes over.
-pub async fn run(bus: &Bus<'_>, exchange: &FrameExchange) -> Infallible {
+pub async fn run(bus: &Bus<'_>, exchange: &FrameExchange, board: &BoardInfo) -> Infallible {
+    let mut rest = RESTART_REST;
     loop {
         let device = bus.next_device().await;
-        let (name, Err(error)) = drive(&device, exchange).await;
+        let start = Instant::now();
+        let (name, Err(error)) = drive(&device, exchange, board).await;
         exchange.detach();
         if error == UsbNicError::Transfer(TransferError::Gone) {
             log::info!("nic: {name} at USB address {} was unplugged", device.address());
-        } else {
-            log::warn!("nic: {name} at USB address {}: {error}; starting it anew", device.address());
-            exchange.count(|counters| counters.restarts += 1);
-            device.close();
-            Timer::after_millis(RESTART_REST_MS).await;
+            rest = RESTART_REST;
+            continue;
         }
+        // One that worked for a while is started anew soon; one that fails again and again ever less often.
+        rest = if start.elapsed() >= RESTART_FORGIVEN { RESTART_REST } else { rest };
+        let seconds = rest.as_secs();
+        log::warn!("nic: {name} at USB address {}: {error}; starting it anew in {seconds} s", device.address());
+        exchange.count(|counters| counters.restarts += 1);
+        device.close();
+        Timer::after(rest).await;
+        rest = (2 * rest).min(RESTART_REST_MAX);
     }
 }

@@ -5,7 +5,7 @@ use embassy_futures::join::join3;
 use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Instant, Timer};
 use nic::exchange::FrameExchange;
-use nic::usbnet::{self, Preference, UsbNics};
+use nic::usbnet::{self, BoardInfo, Preference, UsbNics};
 use nic::{Link, MacAddress};
 use testkit::dma::FakeDma;
 use testkit::time;
@@ -38,6 +38,7 @@ fn on_node<T>(kind: Kind, node: Node, test: impl AsyncFnOnce(&Model, &FrameExcha
     let bus = Bus::new(&controller, &claims, &mut pool).unwrap();
     let mut buffers = || (0..BUFFERS).map(|_| pool.take(2048).unwrap()).collect::<Vec<_>>();
     let exchange = FrameExchange::new(buffers(), buffers());
+    let board = BoardInfo::default();
     time::run(async {
         let tasks = join3(
             Machine::run(&model, &controller),
@@ -45,7 +46,7 @@ fn on_node<T>(kind: Kind, node: Node, test: impl AsyncFnOnce(&Model, &FrameExcha
                 controller.init().await.unwrap();
                 bus.run().await
             },
-            usbnet::run(&bus, &exchange),
+            usbnet::run(&bus, &exchange, &board),
         );
         match select(tasks, test(&model, &exchange)).await {
             Either::First(_) => unreachable!("the tasks run for ever"),
@@ -385,7 +386,7 @@ fn every_driver_is_in_the_table() {
         let path = file.unwrap().path();
         let is_driver = path.is_file()
             && path.file_name().is_some_and(|name| name != "usbnet.rs")
-            && std::fs::read_to_string(&path).unwrap().contains("fn rate(configuration: &Configuration)");
+            && std::fs::read_to_string(&path).unwrap().contains("pub(crate) fn rate(");
         if is_driver {
             drivers += 1;
             let name = path.file_stem().unwrap().to_str().unwrap();

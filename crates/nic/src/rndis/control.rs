@@ -12,8 +12,8 @@ use usb::device::Device;
 use usb::host::TransferError;
 use usb::setup::{CLASS_INTERFACE_IN, CLASS_INTERFACE_OUT, Setup};
 
-use super::message::{Answer, CONTROL_LEN_MAX, Command, kind, parse_answer};
-use crate::usbnet::{RECEIVE_LEN, UsbNicError};
+use super::message::{Answer, CONTROL_LEN_MAX, Command, TRANSFER_LEN, kind, parse_answer};
+use crate::usbnet::UsbNicError;
 
 /// SEND_ENCAPSULATED_COMMAND and GET_ENCAPSULATED_RESPONSE (CDC 1.2, table 19).
 const SEND_COMMAND: u8 = 0;
@@ -53,7 +53,7 @@ impl<'d, 'b> ControlChannel<'d, 'b> {
     /// Starts the device: version 1.0, and how long a transfer may be.
     pub(super) async fn initialize(&mut self) -> Result<(), UsbNicError> {
         let request = self.request_id();
-        let words = [kind::INITIALIZE, 0, request, 1, 0, RECEIVE_LEN as u32];
+        let words = [kind::INITIALIZE, 0, request, 1, 0, TRANSFER_LEN as u32];
         self.command(kind::INITIALIZE, request, &Command::new(&words, &[]), &mut []).await?;
         Ok(())
     }

@@ -2,10 +2,13 @@
 
 use core::ops::Range;
 
-use crate::exchange::{FRAME_LEN_MAX, Span, Spans};
+use crate::events::NicEvent;
+use crate::exchange::{END, FRAME_LEN_MAX, Piece};
 
 /// Length in bytes of the header in front of a frame (REMOTE_NDIS_PACKET_MSG).
 pub(super) const PACKET_HEADER_LEN: usize = 44;
+/// Most bytes that the device may put in a transfer; it is told so. A frame with its header and padding.
+pub(super) const TRANSFER_LEN: usize = 2048;
 /// Longest control message that is exchanged.
 pub(super) const CONTROL_LEN_MAX: usize = 256;
 
@@ -52,29 +55,28 @@ pub(super) fn write_packet_header(buffer: &mut [u8], frame: Range<usize>, len: u
     }
 }
 
-/// Finds the frames of all messages in what was received. Returns how many messages were damaged.
+/// Finds the message at an offset of what was received.
 ///
 /// What is behind a damaged message is lost with it: its length can't be believed.
-pub(super) fn find_frames(bytes: &[u8], frames: &mut Spans) -> u64 {
-    let mut at = 0;
-    let mut damaged = 0;
-    // A byte or so behind the last message is padding.
-    while bytes.len() - at >= OFFSET_BASE {
-        let message = bytes.get(at..).unwrap_or_default();
-        let (Some(kind), Some(len)) = (read(message, 0), read(message, 4)) else { break };
+pub(super) fn walk(bytes: &[u8], at: usize) -> Piece {
+    let mut at = at;
+    loop {
+        // A byte or so behind the last message is padding.
+        let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= OFFSET_BASE) else { return Piece::End };
+        let (Some(kind), Some(len)) = (read(rest, 0), read(rest, 4)) else { return Piece::End };
         let len = len as usize;
-        let Some(message) = message.get(..len).filter(|_| len >= OFFSET_BASE) else {
-            return damaged + 1;
+        let Some(message) = rest.get(..len).filter(|_| len >= OFFSET_BASE) else {
+            return Piece::Damaged { why: NicEvent::RxStatus, next: END };
         };
+        let next = at + len;
         if kind == kind::PACKET {
-            match frame_of(message).and_then(|frame| Span::new(frame.start + at..frame.end + at)) {
-                Some(frame) if frames.push(frame).is_ok() => {}
-                _ => damaged += 1,
-            }
+            return match frame_of(message) {
+                Some(frame) => Piece::Frame { frame: frame.start + at..frame.end + at, next },
+                None => Piece::Damaged { why: NicEvent::RxStatus, next },
+            };
         }
-        at += len;
+        at = next;
     }
-    damaged
 }
 
 fn frame_of(message: &[u8]) -> Option<Range<usize>> {
@@ -164,9 +166,8 @@ fn word(len: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
-
     use super::*;
+    use crate::exchange::frames_of;
 
     fn message(frame: &[u8], padding: usize) -> Vec<u8> {
         let mut bytes = vec![0xEE; PACKET_HEADER_LEN + frame.len() + padding];
@@ -181,9 +182,7 @@ mod tests {
         let bytes = message(&[7; 60], 4);
         assert_eq!(bytes[..16], [1, 0, 0, 0, 108, 0, 0, 0, 36, 0, 0, 0, 60, 0, 0, 0]);
         assert_eq!(bytes[104..], [0; 4]);
-        let mut frames = Spans::new();
-        assert_eq!(find_frames(&bytes, &mut frames), 0);
-        assert_eq!(frames.as_slice(), [Span::new(44..104).unwrap()]);
+        assert_eq!(frames_of(&bytes, walk), (vec![[44, 104]], 0));
     }
 
     #[test]
@@ -192,19 +191,15 @@ mod tests {
         bytes.extend(message(&[2; 1514], 2));
         bytes.extend(message(&[3; 14], 0));
         bytes.push(0);
-        let mut frames = Spans::new();
-        assert_eq!(find_frames(&bytes, &mut frames), 0);
-        let firsts: Vec<u8> = [44, 148, 1708].iter().map(|at| bytes[*at]).collect();
-        assert_eq!((frames.len(), firsts), (3, vec![1, 2, 3]));
+        let (frames, damaged) = frames_of(&bytes, walk);
+        assert_eq!((frames, damaged), (vec![[44, 104], [148, 1662], [1708, 1722]], 0));
     }
 
     #[test]
     fn a_message_that_is_cut_off_costs_only_itself() {
         let mut bytes = message(&[1; 60], 0);
         bytes.extend(&message(&[2; 600], 0)[..300]);
-        let mut frames = Spans::new();
-        assert_eq!(find_frames(&bytes, &mut frames), 1);
-        assert_eq!(frames.len(), 1);
+        assert_eq!(frames_of(&bytes, walk), (vec![[44, 104]], 1));
     }
 
     #[test]
@@ -213,16 +208,13 @@ mod tests {
             let mut bytes = message(&[1; 60], 0);
             bytes[8..12].copy_from_slice(&offset.to_le_bytes());
             bytes[12..16].copy_from_slice(&len.to_le_bytes());
-            let mut frames = Spans::new();
-            assert_eq!(find_frames(&bytes, &mut frames), 1, "{offset} {len}");
-            assert!(frames.is_empty());
+            assert_eq!(frames_of(&bytes, walk), (vec![], 1), "{offset} {len}");
         }
     }
 
     #[test]
     fn a_message_without_length_does_not_loop() {
-        let mut frames = Spans::new();
-        assert_eq!(find_frames(&[0; 64], &mut frames), 1);
+        assert_eq!(frames_of(&[0; 64], walk), (vec![], 1));
     }
 
     #[test]
@@ -255,9 +247,7 @@ mod tests {
                 bytes[at] = (random >> 32) as u8;
             }
             bytes.truncate(bytes.len() - (random >> 48) as usize % 20);
-            let mut frames = Spans::new();
-            let _ = find_frames(&bytes, &mut frames);
-            found += frames.len();
+            found += frames_of(&bytes, walk).0.len();
             let _ = parse_answer(&bytes);
         }
         assert!(found > 100_000, "{found}");

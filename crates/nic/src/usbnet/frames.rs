@@ -13,12 +13,9 @@ use usb::device::{Device, Pipe};
 use usb::host::{Direction, Kind, TransferError};
 
 use super::UsbNicError;
-use crate::exchange::{FrameExchange, Spans, TxFrame};
+use crate::events::NicEvent;
+use crate::exchange::{FrameExchange, TxFrame, Walk};
 
-/// Most bytes of one receive: a frame with the header of any of the protocols, in whole packets of any size.
-///
-/// A device that puts several frames in a transfer is told that this is all it may send.
-pub(crate) const RECEIVE_LEN: usize = 2048;
 /// How long a device may take to accept a frame. Generous: at full speed a frame takes 2 ms.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 /// Failures of a pipe in a row after which the driver gives up.
@@ -27,18 +24,42 @@ const FAILURES_MAX: u32 = 3;
 /// frames at most; more in a row would be a device that outruns the core.
 const BURST: u32 = 8;
 
+/// What has to follow a transfer whose last packet is full, for the device to see its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// An empty packet.
+    EmptyPacket,
+    /// Nothing: the message tells its length.
+    Nothing,
+}
+
 /// How a protocol wraps frames.
 pub(crate) trait Framing {
-    /// Bytes in front of each frame sent.
-    const HEADROOM: usize;
-    /// Whether a message ends by the length in its header, so that no zero-length packet has to follow.
-    const HAS_LENGTH: bool;
+    /// How a transfer ends.
+    const ENDING: Ending;
+    /// Whether what is sent is one stream to the device: after a transfer that failed it is out of step, and only a restart
+    /// helps.
+    const IS_STREAM: bool = false;
+    /// Finds the frames in what was received.
+    const WALK: Walk;
 
-    /// Writes the header of a frame that lies at `HEADROOM..`; returns how many bytes to send from the start of the buffer.
-    fn wrap(buffer: &mut [u8], frame: Range<usize>, max_packet: usize) -> usize;
+    /// Most bytes of one receive. A multiple of the packet size, and no more than a receive buffer has.
+    fn receive_len(&self) -> usize;
 
-    /// Finds the frames in what was received. Returns how many were damaged.
-    fn unwrap(bytes: &[u8], frames: &mut Spans) -> u64;
+    /// Writes the header of the frame in `buffer`, which lies behind the headroom that was asked for; returns how many bytes
+    /// to send from the start of the buffer.
+    fn wrap(&self, buffer: &mut [u8], frame: Range<usize>, max_packet: usize) -> usize;
+
+    /// Most bytes of a transfer with several frames; 0 when each has one of its own.
+    fn batch_len(&self) -> usize {
+        0
+    }
+
+    /// Appends a frame to a batch of `end` bytes (0 for none); returns the new end, or `None` when there is no room. There is
+    /// always room for the first.
+    fn append(&self, _batch: &mut [u8], _end: usize, _frame: &[u8]) -> Option<usize> {
+        None
+    }
 }
 
 /// The bulk pipes of a data interface.
@@ -59,6 +80,7 @@ impl<'b> Pipes<'b> {
 /// Moves frames both ways, and runs `control` beside it, until one of the three fails; then ends the other two and returns
 /// why. No buffer is lost: what is under way comes back before this returns.
 pub(crate) async fn move_frames<F: Framing>(
+    framing: &F,
     device: &Device<'_>,
     pipes: &Pipes<'_>,
     exchange: &FrameExchange,
@@ -73,11 +95,11 @@ pub(crate) async fn move_frames<F: Framing>(
     };
     join3(
         async {
-            let Err(error) = receive::<F>(device, &pipes.receive, exchange).await;
+            let Err(error) = receive(framing, device, &pipes.receive, exchange).await;
             end(error);
         },
         async {
-            let Err(error) = send::<F>(device, &pipes.send, exchange).await;
+            let Err(error) = send(framing, device, &pipes.send, exchange).await;
             end(error);
         },
         async {
@@ -90,6 +112,7 @@ pub(crate) async fn move_frames<F: Framing>(
 }
 
 async fn receive<F: Framing>(
+    framing: &F,
     device: &Device<'_>,
     pipe: &Pipe<'_>,
     exchange: &FrameExchange,
@@ -97,18 +120,23 @@ async fn receive<F: Framing>(
     let mut failures = 0;
     let mut at_once = 0;
     let mut transfer = None;
+    let start = |buffer: DmaBuffer| {
+        let max_packet = pipe.max_packet();
+        let len = framing.receive_len().min(buffer.len()) / max_packet * max_packet;
+        pipe.start(buffer, len, None)
+    };
     loop {
         let started = match transfer.take() {
             Some(transfer) => transfer,
             None => match select(exchange.take_rx_buffer(), device.gone()).await {
-                Either::First(buffer) => start(pipe, buffer),
+                Either::First(buffer) => start(buffer),
                 Either::Second(()) => return Err(TransferError::Gone.into()),
             },
         };
         let done = started.await;
         if done.result.is_ok() {
             // The next one goes to the controller before this one goes to the stack.
-            transfer = exchange.try_take_rx_buffer().map(|buffer| start(pipe, buffer));
+            transfer = exchange.try_take_rx_buffer().map(start);
         }
         let Some(buffer) = done.buffer else {
             exchange.count(|counters| counters.rx_errors += 1);
@@ -118,12 +146,7 @@ async fn receive<F: Framing>(
         match done.result {
             Ok(len) => {
                 failures = 0;
-                let mut frames = Spans::new();
-                let damaged = F::unwrap(buffer.bytes().get(..len).unwrap_or_default(), &mut frames);
-                if damaged > 0 {
-                    exchange.count(|counters| counters.rx_errors += damaged);
-                }
-                exchange.deliver(buffer, frames);
+                exchange.deliver_burst(buffer, len, F::WALK);
                 at_once += 1;
                 if at_once >= BURST {
                     at_once = 0;
@@ -143,51 +166,113 @@ async fn receive<F: Framing>(
     }
 }
 
-fn start<'p, 'b>(pipe: &'p Pipe<'b>, buffer: DmaBuffer) -> usb::device::Transfer<'p, 'b> {
-    let max_packet = pipe.max_packet();
-    let len = RECEIVE_LEN.min(buffer.len()) / max_packet * max_packet;
-    pipe.start(buffer, len, None)
+/// Frames on their way to the device in one transfer, and what to do with the buffer afterwards.
+struct Outgoing {
+    buffer: DmaBuffer,
+    len: usize,
+    frames: u64,
+    bytes: usize,
+    is_batch: bool,
 }
 
 async fn send<F: Framing>(
+    framing: &F,
     device: &Device<'_>,
     pipe: &Pipe<'_>,
     exchange: &FrameExchange,
 ) -> Result<Infallible, UsbNicError> {
+    // Batches are put together in a receive buffer, which is longer than those for sending.
+    let mut batch = if framing.batch_len() > 0 { exchange.try_take_rx_buffer() } else { None };
+    let mut held = None;
     let mut failures = 0;
-    loop {
-        let TxFrame { mut buffer, frame } = match exchange.try_take_tx_frame() {
+    let error = loop {
+        let first = match held.take().or_else(|| exchange.try_take_tx_frame()) {
             Some(frame) => frame,
             None => match select(exchange.take_tx_frame(), device.gone()).await {
                 Either::First(frame) => frame,
-                Either::Second(()) => return Err(TransferError::Gone.into()),
+                Either::Second(()) => break TransferError::Gone.into(),
             },
         };
-        let frame_len = frame.len();
-        let len = F::wrap(buffer.bytes_mut(), frame, pipe.max_packet());
+        let outgoing = pack(framing, exchange, first, &mut batch, &mut held, pipe.max_packet());
+        let Outgoing { buffer, len, frames, bytes, is_batch } = outgoing;
         let deadline = Some(Instant::now() + SEND_TIMEOUT);
         let mut done = pipe.start(buffer, len, deadline).await;
-        let needs_end = !F::HAS_LENGTH && len.is_multiple_of(pipe.max_packet());
+        let needs_end = F::ENDING == Ending::EmptyPacket && len.is_multiple_of(pipe.max_packet());
         if needs_end
             && done.result.is_ok()
             && let Some(buffer) = done.buffer.take()
         {
-            // A packet that is not full ends the frame; here it is an empty one.
             done = pipe.start(buffer, 0, deadline).await;
         }
+        let is_sent = done.result.is_ok();
         match done.buffer {
-            Some(buffer) => exchange.return_tx_buffer(buffer, frame_len, done.result.is_ok()),
-            None => exchange.count(|counters| counters.tx_errors += 1),
+            Some(buffer) if !is_batch => {
+                exchange.return_tx_buffer(buffer, bytes, is_sent);
+            }
+            buffer => {
+                exchange.count_tx(frames, bytes as u64, is_sent);
+                batch = if is_batch { buffer } else { batch };
+            }
         }
         match done.result {
             Ok(_) => failures = 0,
-            Err(TransferError::Gone) => return Err(TransferError::Gone.into()),
+            Err(TransferError::Gone) => break TransferError::Gone.into(),
+            Err(TransferError::Timeout) => {
+                exchange.count_event(NicEvent::TxStall, 1);
+                break UsbNicError::Stalled;
+            }
+            Err(error) if F::IS_STREAM => break error.into(),
             Err(error) => {
                 failures += 1;
-                recover(device, pipe, error, failures).await?;
+                if let Err(error) = recover(device, pipe, error, failures).await {
+                    break error;
+                }
             }
         }
+    };
+    if let Some(buffer) = batch {
+        exchange.return_rx_buffer(buffer);
     }
+    if let Some(frame) = held {
+        exchange.return_tx_buffer(frame.buffer, 0, false);
+    }
+    Err(error)
+}
+
+/// Makes a transfer of the first frame, in place, or of it and those that wait behind it, copied together. What no longer
+/// fits is `held`.
+fn pack<F: Framing>(
+    framing: &F,
+    exchange: &FrameExchange,
+    first: TxFrame,
+    batch: &mut Option<DmaBuffer>,
+    held: &mut Option<TxFrame>,
+    max_packet: usize,
+) -> Outgoing {
+    if exchange.has_tx_frame()
+        && let Some(mut buffer) = batch.take()
+    {
+        let most = framing.batch_len().min(buffer.len());
+        let room = buffer.bytes_mut().get_mut(..most).unwrap_or_default();
+        let (mut len, mut frames, mut bytes) = (0, 0, 0);
+        let mut next = Some(first);
+        while let Some(TxFrame { buffer, frame }) = next.take() {
+            let content = buffer.bytes().get(frame.clone()).unwrap_or_default();
+            match framing.append(room, len, content) {
+                Some(end) => {
+                    (len, frames, bytes) = (end, frames + 1, bytes + content.len());
+                    exchange.return_copied(buffer);
+                    next = exchange.try_take_tx_frame();
+                }
+                None => *held = Some(TxFrame { buffer, frame }),
+            }
+        }
+        return Outgoing { buffer, len, frames, bytes, is_batch: true };
+    }
+    let TxFrame { mut buffer, frame } = first;
+    let bytes = frame.len();
+    let len = framing.wrap(buffer.bytes_mut(), frame, max_packet);
+    Outgoing { buffer, len, frames: 1, bytes, is_batch: false }
 }
 
 /// Gets a pipe going again after an error, or gives up.
