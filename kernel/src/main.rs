@@ -87,6 +87,9 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let config = Config::parse(&board.command_line);
     log::set_max_level(level(config.log));
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
+    if !config.ssh_keys.is_empty() {
+        warn!("{} SSH keys are known, but this version has no SSH server yet", config.ssh_keys.len());
+    }
     let crashes = report_last_life();
 
     if let Err(arrived) = entry::start_cores(soc) {

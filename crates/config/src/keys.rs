@@ -12,7 +12,7 @@ pub struct Key {
 }
 
 /// All keys.
-pub const KEYS: [Key; 9] = [
+pub const KEYS: [Key; 10] = [
     Key { name: "name", allowed: "letters, digits and inner hyphens, at most 63", help: "the node's name" },
     Key {
         name: "ip",
@@ -38,6 +38,11 @@ pub const KEYS: [Key; 9] = [
         help: "seconds between the telemetry lines on the console, 0 for none (default: 10)",
     },
     Key { name: "watchdog", allowed: "on or off", help: "whether a node that hangs is reset (default: on)" },
+    Key {
+        name: "ssh-key",
+        allowed: "the second word of an ssh-ed25519 public key, AAAAC3NzaC1lZDI1NTE5..., and at most four of them",
+        help: "who may change the node over the network",
+    },
 ];
 
 /// Keys without a dot that the firmware adds for Linux, or that its standard cmdline.txt has.

@@ -5,7 +5,7 @@
 //! what is allowed.
 //!
 //! Words are separated by white space; in double quotes it is part of the word (`workload="ping:peer=a b"`). When a key
-//! is repeated the last one counts, as in Linux, except for `workload`. The firmware of a Pi adds words of its own for Linux, which
+//! is repeated the last one counts, as in Linux, except for `workload` and `ssh-key`. The firmware of a Pi adds words of its own for Linux, which
 //! are skipped: see [`keys::is_for_linux`].
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
@@ -26,6 +26,8 @@ pub const NAME_LEN: usize = 63;
 pub const WORKLOAD_LEN: usize = 120;
 /// How many workloads a node can be given: one for each core that runs them.
 pub const MAX_WORKLOADS: usize = 3;
+/// How many SSH keys a node can be given.
+pub const MAX_SSH_KEYS: usize = 4;
 /// How many warnings are kept; further ones are counted.
 pub const MAX_WARNINGS: usize = 8;
 
@@ -50,6 +52,8 @@ pub struct Config {
     pub report_s: u16,
     /// `watchdog`: whether a node that hangs is reset.
     pub watchdog: bool,
+    /// `ssh-key`: who may change the node. Without one it is read-only.
+    pub ssh_keys: Vec<SshKey, MAX_SSH_KEYS>,
     /// What was not understood, in the order it was written.
     pub warnings: Vec<Warning, MAX_WARNINGS>,
     /// How many more warnings there were than are kept.
@@ -72,6 +76,10 @@ pub enum Ip {
         gateway: Option<Ipv4Addr>,
     },
 }
+
+/// A public Ed25519 key (RFC 8032, section 5.1.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SshKey(pub [u8; 32]);
 
 /// How important a log line is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,6 +118,7 @@ impl Default for Config {
             workloads: Vec::new(),
             report_s: 10,
             watchdog: true,
+            ssh_keys: Vec::new(),
             warnings: Vec::new(),
             warnings_dropped: 0,
         }
@@ -150,6 +159,10 @@ impl Config {
             b"workload" => {
                 let workload = value::workload(text?)?;
                 self.workloads.push(workload).map_err(|_| Reason::TooManyWorkloads)?;
+            }
+            b"ssh-key" => {
+                let key = value::ssh_key(text?)?;
+                self.ssh_keys.push(key).map_err(|_| Reason::TooManySshKeys)?;
             }
             _ if keys::is_for_linux(key) => {}
             _ => return Err(Reason::UnknownKey),

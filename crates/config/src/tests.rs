@@ -140,7 +140,7 @@ fn a_warning_names_key_and_value_and_says_what_is_allowed() {
     assert_eq!(
         warnings("nmae=x"),
         [
-            "command line: nmae=x ignored: unknown key; known keys: name ip syslog ntp log usbnet workload report watchdog"
+            "command line: nmae=x ignored: unknown key; known keys: name ip syslog ntp log usbnet workload report watchdog ssh-key"
         ]
     );
     assert_eq!(reason("verbose"), Some(Reason::UnknownKey));
@@ -250,5 +250,25 @@ impl Random {
 
     fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
+    }
+}
+
+/// The key whose 32 bytes are all 0x11.
+const KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIBERERERERERERERERERERERERERERERERERERERERER";
+
+#[test]
+fn ssh_keys_are_kept() {
+    let config = Config::parse(format!("ssh-key={KEY} ssh-key={KEY}").as_bytes());
+    assert_eq!((config.ssh_keys.as_slice(), config.warnings.len()), (&[SshKey([0x11; 32]); 2][..], 0));
+    let five = format!("ssh-key={KEY} ").repeat(5);
+    assert_eq!(Config::parse(five.as_bytes()).warnings[0].reason, Reason::TooManySshKeys);
+}
+
+#[test]
+fn what_is_no_ed25519_key_is_refused() {
+    let rsa = "AAAAB3NzaC1yc2EAAAADAQABAAABgQDExample";
+    let (short, long, other) = (&KEY[..64], format!("{KEY}AAAA"), KEY.replace("C3Nz", "C3Na"));
+    for text in ["", "ssh-ed25519", rsa, short, &long, &other, "AAAA*", &KEY[..67]] {
+        assert_eq!(reason(&format!("ssh-key={text}")), Some(Reason::SshKey), "{text}");
     }
 }

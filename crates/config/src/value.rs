@@ -2,9 +2,10 @@
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use base64ct::{Base64, Encoding};
 use heapless::String;
 
-use crate::{Ip, Level, NAME_LEN, Reason, UsbNet, WORKLOAD_LEN};
+use crate::{Ip, Level, NAME_LEN, Reason, SshKey, UsbNet, WORKLOAD_LEN};
 
 /// Port of syslog over UDP (RFC 5426, section 3.3).
 const SYSLOG_PORT: u16 = 514;
@@ -108,6 +109,17 @@ pub(crate) fn workload(text: &str) -> Result<String<WORKLOAD_LEN>, Reason> {
         return Err(Reason::Workload);
     }
     String::try_from(text).map_err(|_| Reason::Workload)
+}
+
+/// What stands before the 32 bytes of an Ed25519 key: its type and its length, as strings of RFC 4251, section 5, have them
+/// (RFC 8709, section 4).
+const ED25519_PREFIX: &[u8; 19] = b"\0\0\0\x0bssh-ed25519\0\0\0\x20";
+
+pub(crate) fn ssh_key(text: &str) -> Result<SshKey, Reason> {
+    let mut blob = [0; ED25519_PREFIX.len() + 32];
+    let blob = Base64::decode(text, &mut blob).map_err(|_| Reason::SshKey)?;
+    let key = blob.strip_prefix(ED25519_PREFIX).ok_or(Reason::SshKey)?;
+    key.try_into().map(SshKey).map_err(|_| Reason::SshKey)
 }
 
 /// Returns whether a text is a label of a host name: letters, digits and inner hyphens (RFC 1123, section 2.1).

@@ -60,6 +60,12 @@ pub enum Reason {
     /// There are more workloads than can be run.
     #[error("one workload too many")]
     TooManyWorkloads,
+    /// The value is not a public Ed25519 key.
+    #[error("not a public Ed25519 key")]
+    SshKey,
+    /// There are more keys than are kept.
+    #[error("one SSH key too many")]
+    TooManySshKeys,
 }
 
 impl Warning {
