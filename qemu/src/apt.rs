@@ -59,6 +59,13 @@ impl Source {
     }
 }
 
+/// Returns the value of a key in the text of an os-release(5) file; empty when it is not there.
+#[must_use]
+pub fn os_release(text: &str, key: &str) -> String {
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    value.unwrap_or_default().trim().trim_matches('"').to_owned()
+}
+
 /// Reads every source under `etc_apt` (`/etc/apt`). Files that can't be read are passed over, as apt does.
 #[must_use]
 pub fn sources_of(etc_apt: &Path) -> Vec<Source> {
@@ -253,5 +260,13 @@ Components: main
         fs::write(etc.path().join("sources.list.d/c.list.save"), "deb http://c/debian bookworm main\n").unwrap();
         let uris: Vec<String> = sources_of(etc.path()).into_iter().flat_map(|source| source.uris).collect();
         assert_eq!(uris, ["http://a/debian", "http://mirror.example/debian"]);
+    }
+
+    #[test]
+    fn the_release_file_is_read_with_and_without_quotes() {
+        let text = "PRETTY_NAME=\"Debian GNU/Linux 12\"\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\nID=debian\n";
+        assert_eq!(os_release(text, "ID"), "debian");
+        assert_eq!(os_release(text, "VERSION_CODENAME"), "bookworm");
+        assert_eq!(os_release(text, "NAME"), "");
     }
 }

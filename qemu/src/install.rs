@@ -72,8 +72,8 @@ impl System {
             is_good(Command::new("sudo").args(["-n", "true"])).then_some(Privilege::Sudo)
         };
         Self {
-            id: os_release(&release, "ID"),
-            codename: os_release(&release, "VERSION_CODENAME"),
+            id: apt::os_release(&release, "ID"),
+            codename: apt::os_release(&release, "VERSION_CODENAME"),
             has_apt: is_good(Command::new("apt-get").arg("--version")),
             privilege,
             sources: apt::sources_of(Path::new("/etc/apt")),
@@ -214,11 +214,6 @@ fn run(mut command: Command, progress: &mut dyn FnMut(&str)) -> Result<(bool, St
     Ok((status.success(), complaints))
 }
 
-fn os_release(text: &str, key: &str) -> String {
-    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-    value.unwrap_or_default().trim().trim_matches('"').to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -233,14 +228,6 @@ mod tests {
             privilege: Some(Privilege::Root),
             sources: apt::parse_list(sources),
         }
-    }
-
-    #[test]
-    fn the_release_file_is_read_with_and_without_quotes() {
-        let text = "PRETTY_NAME=\"Debian GNU/Linux 12\"\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\nID=debian\n";
-        assert_eq!(os_release(text, "ID"), "debian");
-        assert_eq!(os_release(text, "VERSION_CODENAME"), "bookworm");
-        assert_eq!(os_release(text, "NAME"), "");
     }
 
     #[test]
