@@ -1,7 +1,9 @@
-//! The host tool: builds the image, runs virtual nodes, reads crash reports.
+//! The host tool: builds the image, runs virtual nodes, makes cards for real ones, reads crash reports.
 //!
 //! | module | what |
 //! |---|---|
+//! | `firmware` | the Pi's own firmware files |
+//! | `image` | what a board boots, and the image of a card |
 //! | `run` | one virtual node on this terminal |
 //! | `symbols` | names and places of code addresses, from the ELF file |
 //! | `annotate` | text that passes through, with the names put to its addresses |
@@ -10,6 +12,8 @@
 #![forbid(unsafe_code)]
 
 mod annotate;
+mod firmware;
+mod image;
 mod progress;
 mod run;
 mod symbols;
@@ -43,6 +47,7 @@ Examples:
   cargo run -- --name blinky --append log=debug    the same with a command line for the node
   cargo run -- --pcap node.pcap                    the same, recording its network traffic
   cargo run -- build                               only the image: target/kernel8.img, target/kernel.elf
+  cargo run -- image --cmdline name=web-1          an SD card for a real board: rack.img
   cargo run -- symbolize < report.txt              names for the addresses of a real board's crash report
   cargo run -- bench                               measures a virtual node";
 
@@ -50,6 +55,8 @@ Examples:
 enum Action {
     /// Builds the image: target/kernel8.img for SD cards and QEMU, target/kernel.elf for debuggers.
     Build,
+    /// Makes the image of an SD card for real boards.
+    Image(image::Options),
     /// Runs one virtual node: its console on this terminal, its ports on localhost. The default command.
     Run(run::Options),
     /// Puts function names and source lines to the addresses of a crash report on standard input.
@@ -77,6 +84,7 @@ fn main() -> ExitCode {
         None => run::run(&cli.run),
         Some(Action::Run(options)) => run::run(&options),
         Some(Action::Build) => build(),
+        Some(Action::Image(options)) => image::image(&options),
         Some(Action::Symbolize(options)) => symbolize(options.elf),
         Some(Action::Bench(options)) => bench(&options.arguments),
     };

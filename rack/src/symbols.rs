@@ -71,7 +71,7 @@ fn shortened(file: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
     use super::*;
 
@@ -91,9 +91,10 @@ mod tests {
     fn this_program_itself_can_be_looked_up() {
         let symbols = Symbols::load(&std::env::current_exe().unwrap()).unwrap();
         let mut descriptions = symbols.code.clone().step_by(64).filter_map(|address| symbols.describe(address));
-        let own = descriptions.find(|text| text.starts_with("rack::") && text.contains(" (rack/src/"));
-        let own = own.expect("a function of this crate with its place");
-        assert!(own.contains(".rs:"), "{own}");
+        // What the compiler made up has a file but no line.
+        let is_own =
+            |text: &String| text.starts_with("rack::") && text.contains(" (rack/src/") && text.contains(".rs:");
+        assert!(descriptions.any(|text| is_own(&text)), "no function of this crate with its place");
     }
 
     #[test]

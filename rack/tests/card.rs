@@ -1,0 +1,234 @@
+//! Cards as other programs see them: fsck.vfat and mtools read them, and QEMU boots what is on them.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use qemu::{Machine, Network, Node, NodeConfig, Qemu};
+use tempfile::TempDir;
+
+const PARTITION_START: u64 = 4 << 20;
+const SOON: Duration = Duration::from_secs(60);
+
+fn say(line: &str) {
+    // Past the test runner, which keeps what passing tests print to itself.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Files that look like the firmware's, each with other bytes.
+fn made_up_firmware() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    let names = [
+        "bootcode.bin",
+        "start.elf",
+        "fixup.dat",
+        "start4.elf",
+        "fixup4.dat",
+        "start_cd.elf",
+        "bcm2710-rpi-3-b.dtb",
+        "bcm2711-rpi-4-b.dtb",
+        "LICENCE.broadcom",
+    ];
+    for (name, i) in names.iter().zip(1u32..) {
+        let bytes: Vec<u8> = (0..i * 10_007).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 ^ i as u8).collect();
+        fs::write(directory.path().join(name), bytes).unwrap();
+    }
+    directory
+}
+
+fn rack(arguments: &[&str]) -> Output {
+    qemu::build::kernel(&mut |_| ()).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_rack")).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// An image made by `rack image` in a directory of its own.
+struct Card {
+    directory: TempDir,
+    messages: String,
+}
+
+impl Card {
+    fn make(firmware: &Path, more: &[&str]) -> Self {
+        let directory = TempDir::new().unwrap();
+        let (out, firmware) = (directory.path().join("rack.img"), firmware.display().to_string());
+        let arguments = ["image", "--no-build", "--out", out.to_str().unwrap(), "--firmware", &firmware];
+        let output = rack(&[&arguments, more].concat());
+        let messages = text(&output.stderr);
+        assert!(output.status.success(), "{messages}");
+        Self { directory, messages }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("rack.img")
+    }
+
+    /// Runs one of the mtools on it.
+    fn mtool(&self, program: &str, arguments: &[&str]) -> Vec<u8> {
+        let image = format!("{}@@{PARTITION_START}", self.path().display());
+        let output = Command::new(program).arg("-i").arg(image).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{program}: {}", text(&output.stderr));
+        output.stdout
+    }
+
+    /// Every file with its bytes, as mtools find them.
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let listed = text(&self.mtool("mdir", &["-/", "-b", "::"]));
+        let names = listed.lines().filter_map(|line| line.strip_prefix("::/")).filter(|name| !name.ends_with('/'));
+        names.map(|name| (name.to_owned(), self.mtool("mcopy", &[&format!("::{name}"), "-"]))).collect()
+    }
+
+    /// Writes one of its files next to it.
+    fn take_out(&self, name: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        fs::write(&path, self.mtool("mcopy", &[&format!("::{name}"), "-"])).unwrap();
+        path
+    }
+}
+
+/// Returns whether the programs are here, and says what is not tested if not.
+fn are_here(programs: &[&str], what: &str) -> bool {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let missing = programs.iter().find(|program| !path.split(':').any(|dir| Path::new(dir).join(program).is_file()));
+    if let Some(program) = missing {
+        say(&format!("NOT TESTED (needs {program}): {what}"));
+    }
+    missing.is_none()
+}
+
+/// The partition passes fsck.vfat without a word of complaint.
+fn check_volume(card: &Card) {
+    let partition = card.directory.path().join("partition");
+    let mut image = File::open(card.path()).unwrap();
+    image.seek(SeekFrom::Start(PARTITION_START)).unwrap();
+    io::copy(&mut image, &mut File::create(&partition).unwrap()).unwrap();
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let output = Command::new("fsck.vfat").env("PATH", path).arg("-n").arg(&partition).output().unwrap();
+    let lines = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success() && lines.lines().count() == 2, "{lines}");
+    fs::remove_file(partition).unwrap();
+}
+
+/// Every file of the firmware is on the card as it was, and ours beside them.
+fn check_files(card: &Card, firmware: &Path, command_line: &str) {
+    let mut files = card.files();
+    let kernel = fs::read(qemu::build::existing().unwrap().image).unwrap();
+    assert!(files.remove("kernel8.img").unwrap() == kernel, "another kernel");
+    assert_eq!(text(&files.remove("cmdline.txt").unwrap()), command_line);
+    let config = text(&files.remove("config.txt").unwrap());
+    for line in ["arm_64bit=1", "kernel=kernel8.img", "enable_uart=1", "[pi4]", "[cm4]"] {
+        assert!(config.lines().any(|is| is == line), "no {line} in config.txt");
+    }
+    assert!(files.len() >= 5, "{:?}", files.keys());
+    for (name, bytes) in files {
+        let same = fs::read(firmware.join(&name)).is_ok_and(|original| original == bytes);
+        let renamed = || {
+            fs::read_dir(firmware).unwrap().any(|entry| fs::read(entry.unwrap().path()).is_ok_and(|file| file == bytes))
+        };
+        assert!(same || (name.ends_with(".dtb") && renamed()), "{name} differs from the firmware's");
+    }
+}
+
+/// QEMU boots the kernel that is on the card with the command line that is on it, and the device tree if there is one.
+fn boot(card: &Card, machine: Machine, tree: Option<&str>) -> Node {
+    let mut config = NodeConfig::new(card.take_out("kernel8.img"));
+    config.machine = machine;
+    config.command_line = fs::read_to_string(card.take_out("cmdline.txt")).unwrap().trim_end().to_owned();
+    config.network = Network::user();
+    if let Some(tree) = tree {
+        config.extra = vec!["-dtb".into(), card.take_out(tree).into()];
+    }
+    let node = Node::start(&Qemu::find_or_install(&mut |_| ()).unwrap(), config).unwrap();
+    node.console().wait_for("booted in", SOON).unwrap();
+    node
+}
+
+#[test]
+fn a_card_is_what_fsck_and_mtools_expect_and_qemu_boots_its_kernel() {
+    let firmware = made_up_firmware();
+    let key = firmware.path().join("id.pub");
+    let blob = "AAAAC3NzaC1lZDI1NTE5AAAAIBERERERERERERERERERERERERERERERERERERERERER";
+    fs::write(&key, format!("ssh-ed25519 {blob} me@home\n")).unwrap();
+    let more = ["--cmdline", "name=from-card log=debug", "--ssh-key", key.to_str().unwrap()];
+    let card = Card::make(firmware.path(), &more);
+    assert!(card.messages.contains("no SSH server"), "{}", card.messages);
+    let line = format!("name=from-card log=debug ssh-key={blob}\n");
+    if are_here(&["fsck.vfat"], "the volume of a card") {
+        check_volume(&card);
+    }
+    if are_here(&["mdir", "mcopy"], "the files of a card") {
+        check_files(&card, firmware.path(), &line);
+        let node = boot(&card, Machine::Raspi3b, None);
+        node.console().wait_for_prompt("from-card> ", SOON).unwrap();
+        let said = node.console().lines().join("\n");
+        assert!(said.contains("1 SSH keys are known") && !said.contains("ignored"), "{said}");
+    }
+}
+
+#[test]
+fn the_same_inputs_give_the_same_image() {
+    let firmware = made_up_firmware();
+    let (one, two) = (Card::make(firmware.path(), &[]), Card::make(firmware.path(), &[]));
+    assert!(fs::read(one.path()).unwrap() == fs::read(two.path()).unwrap());
+    let other = Card::make(firmware.path(), &["--cmdline", "name=b"]);
+    assert!(fs::read(one.path()).unwrap() != fs::read(other.path()).unwrap());
+}
+
+/// With the firmware that `rack image` has got from Debian, when it has.
+#[test]
+fn a_card_with_the_real_firmware_is_read_alike_and_the_kernel_takes_its_device_tree() {
+    let firmware = qemu::build::kernel(&mut |_| ()).unwrap().image.with_file_name("raspi-firmware");
+    if !firmware.is_dir() {
+        return say(
+            "NOT TESTED (needs the Pi's firmware; `cargo run -- image` gets it): a card with the real firmware",
+        );
+    }
+    if !are_here(&["fsck.vfat", "mdir", "mcopy"], "a card with the real firmware") {
+        return;
+    }
+    let card = Card::make(&firmware, &["--cmdline", "name=real"]);
+    check_volume(&card);
+    check_files(&card, &firmware, "name=real\n");
+    // Both loaders that the boards need are programs of the VideoCore (machine number 137 in their ELF headers), and the trees
+    // are device trees.
+    let mut head = [0; 20];
+    for name in ["start.elf", "start4.elf"] {
+        File::open(card.take_out(name)).unwrap().read_exact(&mut head).unwrap();
+        assert_eq!((&head[..4], head[18]), (&b"\x7fELF"[..], 137), "{name}");
+    }
+    if card.files().contains_key("bcm2710-rpi-3-b.dtb") {
+        let node = boot(&card, Machine::Raspi3b, Some("bcm2710-rpi-3-b.dtb"));
+        node.console().wait_for_prompt("real> ", SOON).unwrap();
+        let said = node.console().lines().join("\n");
+        assert!(said.contains("Raspberry Pi 3 Model B"), "{said}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_in_one_line() {
+    let empty = TempDir::new().unwrap();
+    let out = empty.path().join("rack.img");
+    let fail = |arguments: &[&str]| {
+        let output = rack(&[&["image", "--no-build", "--out", out.to_str().unwrap()], arguments].concat());
+        assert_eq!(output.status.code(), Some(1));
+        assert!(!out.exists());
+        text(&output.stderr)
+    };
+    let message = fail(&["--firmware", empty.path().to_str().unwrap()]);
+    assert!(message.contains("has no bootcode.bin, start.elf") && message.contains("--firmware DIR"), "{message}");
+    let message = fail(&["--ssh-key", "/nowhere/id.pub"]);
+    assert!(message.starts_with("error: /nowhere/id.pub can't be read"), "{message}");
+    let firmware = made_up_firmware();
+    let directory = firmware.path().to_str().unwrap();
+    let message = text(&rack(&["image", "--no-build", "--out", "/nowhere/x.img", "--firmware", directory]).stderr);
+    assert!(message.contains("error: /nowhere/x.img can't be written"), "{message}");
+    let card = Card::make(firmware.path(), &["--cmdline", "nmae=x"]);
+    assert!(card.messages.contains("warning: command line: nmae=x ignored: unknown key"), "{}", card.messages);
+}
