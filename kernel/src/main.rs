@@ -59,9 +59,9 @@ const UART_CLOCK_HZ: u32 = 48_000_000;
 /// The mini UART's clock when the firmware does not tell (config.txt, core_freq with enable_uart=1).
 const CORE_CLOCK_HZ: u32 = 250_000_000;
 /// Receive buffers: more than a controller on USB can have under way at once.
-const RX_BUFFERS: usize = 64;
+const RX_BUFFERS: usize = 32;
 /// Bytes of a receive buffer: the largest burst of a USB NIC.
-const RX_BUFFER_LEN: usize = 2048;
+const RX_BUFFER_LEN: usize = 16 * 1024;
 /// Bytes of a transmit buffer: a frame, the longest headroom and padding of a USB NIC.
 const TX_BUFFER_LEN: usize = 2048;
 
