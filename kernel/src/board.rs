@@ -5,10 +5,10 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use aarch64_cpu::registers::{MIDR_EL1, Readable};
 use arm_pl011_uart::PL011Registers;
-use boards::soc::{Facts, InterruptController, Soc};
+use boards::soc::{Facts, InterruptController, RandomNumbers, Soc};
 use drivers::interrupts::{Bcm2836, Controller, Gic400};
 use drivers::uart::{Console, Emergency, MiniUart, Pl011};
-use rpi_pac::{armctrl, aux_mini_uart, dwc2, gpio, local_intc, mailbox, pm, rng};
+use rpi_pac::{armctrl, aux_mini_uart, dwc2, gpio, local_intc, mailbox, pm, rng, rng200};
 use safe_mmio::UniqueMmioPointer;
 
 /// The register blocks of the running board.
@@ -23,12 +23,20 @@ pub(crate) struct Blocks {
     pub(crate) mailbox: UniqueMmioPointer<'static, mailbox::Registers>,
     /// Watchdog and reset.
     pub(crate) pm: UniqueMmioPointer<'static, pm::Registers>,
-    /// Random numbers, where the SoC has this kind.
-    pub(crate) rng: Option<UniqueMmioPointer<'static, rng::Registers>>,
+    /// Random numbers.
+    pub(crate) rng: RngRegisters,
     /// DWC2 USB controller.
     pub(crate) usb: UniqueMmioPointer<'static, dwc2::Registers>,
     /// Interrupt controller.
     pub(crate) interrupts: Controller<'static>,
+}
+
+/// The registers of whichever random number generator there is.
+pub(crate) enum RngRegisters {
+    /// BCM2837's.
+    Bcm2835(UniqueMmioPointer<'static, rng::Registers>),
+    /// BCM2711's, which an emulated board lacks.
+    Rng200(UniqueMmioPointer<'static, rng200::Registers>),
 }
 
 /// Finds out which SoC this is and claims its register blocks.
@@ -75,10 +83,12 @@ pub(crate) fn claim() -> Result<(Soc, Blocks), u64> {
         pm: unsafe { block(facts.pm) },
         // SAFETY: see above.
         usb: unsafe { block(facts.usb) },
-        rng: facts.rng.map(|addr| {
+        rng: match facts.rng {
             // SAFETY: see above.
-            unsafe { block(addr) }
-        }),
+            RandomNumbers::Bcm2835(addr) => RngRegisters::Bcm2835(unsafe { block(addr) }),
+            // SAFETY: see above; on an emulated board whoever accesses it gets an abort, which is no undefined behaviour.
+            RandomNumbers::Rng200(addr) => RngRegisters::Rng200(unsafe { block(addr) }),
+        },
         interrupts,
     };
     Ok((soc, blocks))

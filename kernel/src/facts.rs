@@ -27,7 +27,7 @@ pub(crate) struct BoardFacts {
     pub(crate) serial: u64,
     /// The MAC address that the firmware has for it.
     pub(crate) mac: Option<[u8; 6]>,
-    /// Bytes of RAM that the ARM cores have below the VideoCore's part.
+    /// Bytes of RAM that the ARM cores have, also what lies above the first GiB and is not used.
     pub(crate) memory_bytes: u64,
     /// The command line; empty when there is none.
     pub(crate) command_line: Vec<u8, COMMAND_LINE_LEN>,
@@ -40,20 +40,22 @@ impl BoardFacts {
     pub(crate) fn find(soc: Soc, mailbox: &mut Mailbox<'_>, device_tree: usize) -> Self {
         let mut ask = Asker { mailbox };
         let revision = ask.get(&BoardRevision);
+        // The firmware tells of the first GiB only.
+        let low_memory = ask.get(&ArmMemory).map_or(0, |memory| u64::from(memory.len));
         let mut facts = Self {
             soc,
             model: String::new(),
             revision: revision.map_or(0, |revision| revision.0),
             serial: ask.get(&BoardSerial).unwrap_or(0),
             mac: ask.get(&BoardMac),
-            memory_bytes: ask.get(&ArmMemory).map_or(0, |memory| u64::from(memory.len)),
+            memory_bytes: low_memory + revision.map_or(0, Revision::memory_above_1_gib),
             command_line: Vec::new(),
             is_emulated: ask.get(&FirmwareRevision) == Some(QEMU_FIRMWARE),
         };
         if let Some(line) = ask.get(&CommandLine) {
             facts.set_command_line(&line);
         }
-        if let Some(tree) = mem::device_tree(device_tree, facts.memory_bytes).and_then(read) {
+        if let Some(tree) = mem::device_tree(device_tree, low_memory).and_then(read) {
             facts.complete(&tree);
         }
         if facts.model.is_empty() {
@@ -72,9 +74,7 @@ impl BoardFacts {
             self.serial = tree.serial.and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or(0);
         }
         self.mac = self.mac.or(tree.mac);
-        if self.memory_bytes == 0 {
-            self.memory_bytes = tree.memory.iter().map(|range| range.end - range.start).sum();
-        }
+        self.memory_bytes = self.memory_bytes.max(tree.memory.iter().map(|range| range.end - range.start).sum());
         if self.command_line.is_empty() {
             self.set_command_line(tree.bootargs.unwrap_or_default());
         }

@@ -31,7 +31,7 @@ use crash::BlackBox;
 use drivers::gpio::Gpio;
 use drivers::interrupts::Irq;
 use drivers::mailbox::{self, Clock, ClockRate, Device, Mailbox, SetPower};
-use drivers::rng::Rng;
+use drivers::rng::{Bcm2835Rng, Rng, Rng200};
 use drivers::uart::{Console, MiniUart, Pl011};
 use drivers::watchdog::Watchdog;
 use embassy_executor::SpawnError;
@@ -46,6 +46,7 @@ use rpi_pac::gpio::Function;
 use telemetry::{Counted, NodeInfo};
 use usb::bus::Bus;
 
+use crate::board::RngRegisters;
 use crate::cpu::{CORES, entry, executor, fault, interrupt};
 use crate::facts::BoardFacts;
 use crate::node::{MANAGER, Node};
@@ -59,9 +60,9 @@ const UART_CLOCK_HZ: u32 = 48_000_000;
 /// The mini UART's clock when the firmware does not tell (config.txt, core_freq with enable_uart=1).
 const CORE_CLOCK_HZ: u32 = 250_000_000;
 /// Receive buffers: more than a controller on USB can have under way at once.
-const RX_BUFFERS: usize = 32;
+const RX_BUFFERS: usize = 64;
 /// Bytes of a receive buffer: the largest burst of a USB NIC.
-const RX_BUFFER_LEN: usize = 16 * 1024;
+const RX_BUFFER_LEN: usize = 2048;
 /// Bytes of a transmit buffer: a frame, the longest headroom and padding of a USB NIC.
 const TX_BUFFER_LEN: usize = 2048;
 
@@ -84,6 +85,8 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let (uart, uart_irq) = open_console(blocks.uart0, blocks.mini_uart, blocks.gpio, facts, &mut mailbox);
     let board = BoardFacts::find(soc, &mut mailbox, device_tree);
     info!("MiniPiRack {VERSION} on {}, {}", board.model, soc);
+    // Early: its first numbers take time.
+    let rng = start_rng(blocks.rng, board.is_emulated);
     let config = Config::parse(&board.command_line);
     log::set_max_level(level(config.log));
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
@@ -106,7 +109,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let Ok(bus) = Bus::new(controller, claims, &mut pool) else { no_memory("USB") };
     let bus: &'static Bus<'static> = Box::leak(Box::new(bus));
     let exchange = make_exchange(&mut pool);
-    let seed = blocks.rng.map(Rng::new).map_or(entry_ticks, |mut rng| seed(&mut rng, entry_ticks));
+    let seed = seed(rng, entry_ticks);
     let id = if board.serial == 0 { seed } else { board.serial };
     let nic_board = BoardInfo { mac: board.mac.map(MacAddress), id };
     let stack = Stack::new(exchange, settings(&config, &board, seed));
@@ -210,13 +213,26 @@ fn make_exchange(pool: &mut DmaPool) -> &'static FrameExchange {
     Box::leak(Box::new(FrameExchange::new(rx, tx)))
 }
 
-/// Makes a seed of hardware random numbers; without them, of when the node was switched on.
-fn seed(rng: &mut Rng<'_>, entry_ticks: u64) -> u64 {
-    let mut bytes = [0; 8];
-    if rng.fill(&mut bytes).is_err() {
-        warn!("no random numbers: connection numbers can be guessed");
+/// Starts the random number generator, if there is one: the emulated BCM2711 lacks it.
+fn start_rng(registers: RngRegisters, is_emulated: bool) -> Option<Rng<'static>> {
+    match registers {
+        RngRegisters::Bcm2835(registers) => Some(Rng::Bcm2835(Bcm2835Rng::new(registers))),
+        RngRegisters::Rng200(_) if is_emulated => None,
+        RngRegisters::Rng200(registers) => Some(Rng::Rng200(Rng200::new(registers))),
     }
-    u64::from_le_bytes(bytes) ^ entry_ticks
+}
+
+/// Makes a seed of hardware random numbers; without them, of when the node was switched on.
+fn seed(rng: Option<Rng<'_>>, entry_ticks: u64) -> u64 {
+    let mut bytes = [0; 8];
+    let result = rng.map(|mut rng| rng.fill(&mut bytes));
+    let why = match &result {
+        Some(Ok(())) => return u64::from_le_bytes(bytes) ^ entry_ticks,
+        Some(Err(error)) => error as &dyn core::fmt::Display,
+        None => &"the emulated board has no random number generator",
+    };
+    warn!("connection numbers can be guessed: {why}");
+    entry_ticks
 }
 
 fn settings(config: &Config, board: &BoardFacts, seed: u64) -> Settings {

@@ -5,8 +5,10 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod board;
 pub mod revision;
 pub mod soc;
 
+pub use board::{Board, Ethernet, Led, LedLine};
 pub use revision::{Model, Revision};
-pub use soc::{Facts, InterruptController, Irq, Soc};
+pub use soc::{Facts, InterruptController, Irq, RandomNumbers, Soc};

@@ -28,6 +28,8 @@ pub struct Facts {
     pub spin_table: [u64; 3],
     /// All device memory, in ascending order. What is not in here is RAM or nothing.
     pub device_memory: &'static [Range<u64>],
+    /// An address in what boot maps as device memory at which nothing answers.
+    pub nothing: u64,
     /// Added to a RAM address to give the bus address for DMA.
     pub dma_offset: u64,
     /// RAM that all bus masters reach ends here.
@@ -42,8 +44,8 @@ pub struct Facts {
     pub mailbox: u64,
     /// Watchdog and reset.
     pub pm: u64,
-    /// BCM2835's random number generator, where there is one.
-    pub rng: Option<u64>,
+    /// Random number generator.
+    pub rng: RandomNumbers,
     /// DWC2 USB controller.
     pub usb: u64,
     /// GENET Ethernet controller, where there is one.
@@ -71,6 +73,15 @@ pub enum InterruptController {
         /// CPU interface.
         cpu_interface: u64,
     },
+}
+
+/// Which random number generator, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RandomNumbers {
+    /// That of BCM2835.
+    Bcm2835(u64),
+    /// RNG200. QEMU has none: there the address is an external abort.
+    Rng200(u64),
 }
 
 /// A peripheral's interrupt, by the number that the SoC's controller has for it: on BCM2837 ARMCTRL's (0–63 as in the
@@ -163,6 +174,8 @@ static BCM2837: Facts = Facts {
         bcm2837::PERIPHERALS..bcm2837::PERIPHERALS + bcm2837::PERIPHERALS_LEN,
         bcm2837::LOCAL..bcm2837::LOCAL + bcm2837::LOCAL_LEN,
     ],
+    // Behind the local block (QA7, chapter 4: to 0x4003_ffff).
+    nothing: 0x4100_0000,
     dma_offset: bcm2837::DMA_OFFSET,
     dma_limit: bcm2837::PERIPHERALS,
     uart0: bcm2837::UART0,
@@ -170,7 +183,7 @@ static BCM2837: Facts = Facts {
     gpio: bcm2837::GPIO,
     mailbox: bcm2837::MAILBOX,
     pm: bcm2837::PM,
-    rng: Some(bcm2837::RNG),
+    rng: RandomNumbers::Bcm2835(bcm2837::RNG),
     usb: bcm2837::USB,
     genet: None,
     interrupt_controller: InterruptController::Bcm2836 { local: bcm2837::LOCAL, armctrl: bcm2837::ARMCTRL },
@@ -194,6 +207,8 @@ static BCM2711: Facts = Facts {
         bcm2711::PERIPHERALS..bcm2711::PERIPHERALS + bcm2711::PERIPHERALS_LEN,
         bcm2711::LOCAL..bcm2711::LOCAL + bcm2711::LOCAL_LEN,
     ],
+    // Behind the GIC (BCM2711 Peripherals, section 6.5.1: to 0xff84_7fff).
+    nothing: 0xff90_0000,
     dma_offset: bcm2711::DMA_OFFSET,
     dma_limit: bcm2711::DMA_LIMIT,
     uart0: bcm2711::UART0,
@@ -201,7 +216,7 @@ static BCM2711: Facts = Facts {
     gpio: bcm2711::GPIO,
     mailbox: bcm2711::MAILBOX,
     pm: bcm2711::PM,
-    rng: None,
+    rng: RandomNumbers::Rng200(bcm2711::RNG200),
     usb: bcm2711::USB,
     genet: Some(bcm2711::GENET),
     interrupt_controller: InterruptController::Gic400 { distributor: bcm2711::GICD, cpu_interface: bcm2711::GICC },
@@ -247,8 +262,9 @@ mod tests {
                 InterruptController::Bcm2836 { local, armctrl } => [local, armctrl],
                 InterruptController::Gic400 { distributor, cpu_interface } => [distributor, cpu_interface],
             };
-            let blocks = [facts.uart0, facts.aux, facts.gpio, facts.mailbox, facts.pm, facts.usb];
-            for block in blocks.into_iter().chain(facts.rng).chain(facts.genet).chain(controller) {
+            let (RandomNumbers::Bcm2835(rng) | RandomNumbers::Rng200(rng)) = facts.rng;
+            let blocks = [facts.uart0, facts.aux, facts.gpio, facts.mailbox, facts.pm, facts.usb, rng];
+            for block in blocks.into_iter().chain(facts.genet).chain(controller) {
                 assert!(facts.device_memory.iter().any(|range| range.contains(&block)), "{soc}: {block:#x}");
             }
         }

@@ -22,4 +22,5 @@ pub mod local_intc;
 pub mod mailbox;
 pub mod pm;
 pub mod rng;
+pub mod rng200;
 mod shared;

@@ -179,6 +179,7 @@ fn restart() -> ! {
     park()
 }
 
-fn soc() -> Soc {
+/// Returns the SoC as far as it is known: see `SOC`.
+pub(super) fn soc() -> Soc {
     if SOC.load(Ordering::Relaxed) == 1 { Soc::Bcm2837 } else { Soc::Bcm2711 }
 }

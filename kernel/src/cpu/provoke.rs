@@ -8,12 +8,10 @@ use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
 use shell::Crash;
 
-use super::{CORES, current_core};
+use super::{CORES, current_core, fault};
 
 /// Above all memory that is mapped, and below the devices.
 const UNMAPPED: usize = 0x2000_0000;
-/// Behind the local block of the BCM2837 (QA7, chapter 4: 0x4000_0000 to 0x4003_ffff).
-const NO_DEVICE: usize = 0x4100_0000;
 
 /// A fault that can be provoked.
 pub(crate) struct Provocation {
@@ -45,7 +43,7 @@ provocations! {
     "write-text": "write to code" => || write(give_up as *const () as usize),
     "write-rodata": "write to a constant" => || write((&raw const CONSTANT).addr()),
     "execute-data": "jump to data" => || jump(DATA.as_ptr().addr()),
-    "external-abort": "read where no device answers" => || read(NO_DEVICE),
+    "external-abort": "read where no device answers" => || read(fault::soc().facts().nothing as usize),
     "hang": "a loop without end; on core 0 the supervisor notices" => hang,
 }
 
