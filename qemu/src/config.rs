@@ -1,7 +1,11 @@
 //! A virtual board, as QEMU's command line.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context as _, Result};
 
 /// Id of the network back end on QEMU's command line.
 pub const NETDEV: &str = "n0";
@@ -16,15 +20,47 @@ pub enum Machine {
     /// Raspberry Pi 3 Model B: four Cortex-A53, 1 GiB, NIC on USB.
     #[default]
     Raspi3b,
+    /// Raspberry Pi 4 Model B: four Cortex-A72, 2 GiB, no Ethernet of its own; the NIC is on the DWC2 of the USB-C connector.
+    /// QEMU has it since version 9.
+    Raspi4b,
 }
 
 impl Machine {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Raspi3b, Self::Raspi4b];
+
     /// Returns QEMU's name for it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Raspi3b => "raspi3b",
+            Self::Raspi4b => "raspi4b",
         }
+    }
+
+    /// Returns the board's name.
+    #[must_use]
+    pub fn board(self) -> &'static str {
+        match self {
+            Self::Raspi3b => "Raspberry Pi 3 Model B",
+            Self::Raspi4b => "Raspberry Pi 4 Model B",
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Machine {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let known = || Self::ALL.map(Self::name).join(" or ");
+        let found = Self::ALL.into_iter().find(|machine| machine.name() == name);
+        found.with_context(|| format!("there is no machine {name:?}: it is {}", known()))
     }
 }
 
@@ -359,6 +395,15 @@ mod tests {
         assert!(line.contains("-netdev user,id=n0 -device usb-net,id=nic0,netdev=n0,mac=52:54:00:12:34:56,port=1"));
         assert!(line.contains("-chardev socket,id=console,path=/run/x/console -serial chardev:console"));
         assert!(!line.contains("-append") && !line.contains("-no-reboot") && !line.contains("-icount"), "{line}");
+    }
+
+    #[test]
+    fn machines_are_known_by_their_names() {
+        for machine in Machine::ALL {
+            assert!(machine.name().parse::<Machine>().is_ok_and(|parsed| parsed == machine));
+        }
+        let error = "raspi5b".parse::<Machine>().map_err(|error| error.to_string());
+        assert_eq!(error, Err("there is no machine \"raspi5b\": it is raspi3b or raspi4b".to_owned()));
     }
 
     #[test]

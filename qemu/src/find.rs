@@ -61,6 +61,8 @@ pub struct Qemu {
     pub program: PathBuf,
     /// Its version.
     pub version: Version,
+    /// Boards that it has, of those that we know. [`Machine::Raspi3b`] is always among them.
+    pub machines: Vec<Machine>,
 }
 
 impl Qemu {
@@ -114,12 +116,25 @@ impl Qemu {
         if version < OLDEST {
             bail!("{} is version {version}, at least {OLDEST} is needed", program.display());
         }
-        let machine = Machine::Raspi3b.name();
-        let machines = output(program, "-machine=help")?;
-        if !machines.lines().any(|line| line.split_whitespace().next() == Some(machine)) {
-            bail!("{} {version} does not have the machine {machine}", program.display());
+        let names = output(program, "-machine=help")?;
+        let has = |machine: &Machine| names.lines().any(|line| line.split_whitespace().next() == Some(machine.name()));
+        let machines: Vec<_> = Machine::ALL.into_iter().filter(has).collect();
+        if !machines.contains(&Machine::default()) {
+            bail!("{} {version} does not have the machine {}", program.display(), Machine::default());
         }
-        Ok(Self { program: program.to_owned(), version })
+        Ok(Self { program: program.to_owned(), version, machines })
+    }
+
+    /// Fails if this QEMU does not have `machine`.
+    ///
+    /// # Errors
+    /// Says which version has it.
+    pub fn require(&self, machine: Machine) -> Result<()> {
+        if !self.machines.contains(&machine) {
+            let Self { program, version, .. } = self;
+            bail!("{} {version} does not have the machine {machine}: QEMU has it since version 9", program.display());
+        }
+        Ok(())
     }
 }
 
@@ -187,6 +202,19 @@ mod tests {
         fake(new.path(), "QEMU emulator version 10.0.2", "raspi3b  Raspberry Pi 3B");
         let found = Qemu::find_in([old.path().to_owned(), new.path().to_owned()].into_iter()).unwrap();
         assert_eq!(found.program, new.path().join(PROGRAM));
+    }
+
+    #[test]
+    fn the_machines_that_it_has_are_known() {
+        let place = tempfile::tempdir().unwrap();
+        fake(place.path(), "QEMU emulator version 8.2.2", "raspi3b  Raspberry Pi 3B");
+        let old = Qemu::find_in([place.path().to_owned()].into_iter()).unwrap();
+        assert!(old.require(Machine::Raspi3b).is_ok());
+        let error = old.require(Machine::Raspi4b).unwrap_err().to_string();
+        assert!(error.contains("8.2.2 does not have the machine raspi4b: QEMU has it since version 9"), "{error}");
+        fake(place.path(), "QEMU emulator version 10.0.2", "raspi3b  Raspberry Pi 3B\nraspi4b  Raspberry Pi 4B");
+        let new = Qemu::find_in([place.path().to_owned()].into_iter()).unwrap();
+        assert_eq!(new.machines, Machine::ALL);
     }
 
     #[test]

@@ -56,6 +56,7 @@ impl Node {
         if !config.image.is_file() {
             bail!("there is no image {}; `cargo run -- build` makes it", config.image.display());
         }
+        qemu.require(config.machine)?;
         let run_dir = tempfile::Builder::new().prefix("node-").tempdir().context("no temporary directory")?;
         let is_captured = config.serial == Serial::Captured;
         let console = is_captured.then(|| Listener::bind(run_dir.path(), config::CONSOLE_SOCKET)).transpose()?;

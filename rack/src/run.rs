@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use qemu::{Network, Node, NodeConfig, Qemu, Serial};
+use qemu::{Machine, Network, Node, NodeConfig, Qemu, Serial};
 
 use crate::annotate::{self, Annotator};
 use crate::progress::{self, Progress, say};
@@ -33,6 +33,9 @@ const UDP_PORTS: [u16; 1] = [7];
 /// How a virtual node is run.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Options {
+    /// The board: raspi3b (Raspberry Pi 3B) or raspi4b (Raspberry Pi 4B).
+    #[arg(long, value_name = "BOARD", default_value_t)]
+    machine: Machine,
     /// The node's command line, as on a real board's cmdline.txt: `ip=dhcp log=debug workload=cpu:load=50%`.
     #[arg(long, visible_alias = "cmdline", value_name = "TEXT")]
     append: Option<String>,
@@ -65,6 +68,7 @@ impl Options {
 
     fn node_config(&self, image: PathBuf) -> NodeConfig {
         let mut config = NodeConfig::new(image);
+        config.machine = self.machine;
         config.command_line = self.command_line();
         config.network = match &self.tap {
             Some(ifname) => Network::Tap { ifname: ifname.clone() },

@@ -68,7 +68,7 @@ fn status_and_net_tell_who_and_where_the_node_is() -> Result<()> {
     let rig = Rig::boot("name=gamma")?;
     rig.node.settled_metrics()?;
     let status = run(&rig.node, "status")?.join("\n");
-    ensure!(status.contains("gamma") && status.contains("Raspberry Pi 3"), "{status}");
+    ensure!(status.contains("gamma") && status.contains(node::machine()?.board()), "{status}");
     let net = run(&rig.node, "net")?.join("\n");
     ensure!(net.contains("52:54:00:12:34:56"), "{net}");
     if rig.lab.wire() == Wire::Tap {
@@ -121,18 +121,18 @@ fn an_unknown_command_is_named_and_points_to_help() -> Result<()> {
 #[test]
 fn a_line_can_be_edited_before_it_is_sent() -> Result<()> {
     let rig = Rig::boot("")?;
-    let console = rig.node.console();
+    let (console, board) = (rig.node.console(), node::machine()?.board());
     // "staXtus" with the X taken out: two steps left, backspace. Then "help", found again with the up key.
     console.skip();
     console.send_bytes(b"staXtus\x1b[D\x1b[D\x1b[D\x7f\r")?;
-    console.wait_for("Raspberry Pi 3", PATIENCE).context("left and backspace")?;
+    console.wait_for(board, PATIENCE).context("left and backspace")?;
     console.send_bytes(b"xx\x01\x0bstatus\r")?;
-    console.wait_for("Raspberry Pi 3", PATIENCE).context("home and kill")?;
+    console.wait_for(board, PATIENCE).context("home and kill")?;
     console.send_bytes(b"\x1b[A\r")?;
-    console.wait_for("Raspberry Pi 3", PATIENCE).context("history")?;
+    console.wait_for(board, PATIENCE).context("history")?;
     console.send_bytes(b"reboot\x03")?;
     console.send_line("status")?;
-    console.wait_for("Raspberry Pi 3", PATIENCE).context("Ctrl-C")?;
+    console.wait_for(board, PATIENCE).context("Ctrl-C")?;
     ensure!(rig.node.metrics()?.sum("node_crashes_total", &[]) == 0.0);
     Ok(())
 }
@@ -141,7 +141,7 @@ fn a_line_can_be_edited_before_it_is_sent() -> Result<()> {
 fn log_lines_do_not_tear_the_line_being_typed() -> Result<()> {
     let lab = Lab::new()?;
     let rig = Rig::boot_in(lab, "", |_| ())?;
-    let console = rig.node.console();
+    let (console, board) = (rig.node.console(), node::machine()?.board());
     console.skip();
     // A half-typed command, then telemetry lines go by, then the rest of it.
     console.send_bytes(b"sta")?;
@@ -152,7 +152,7 @@ fn log_lines_do_not_tear_the_line_being_typed() -> Result<()> {
     console
         .wait_for(|line: &str| line.contains("> status") || line.ends_with("status"), PATIENCE)
         .context("the whole command")?;
-    console.wait_for("Raspberry Pi 3", PATIENCE)?;
+    console.wait_for(board, PATIENCE)?;
     // As a terminal shows it, every log line stands alone.
     for line in console.lines() {
         ensure!(!line.contains(" mem ") || !line.contains(PROMPT), "torn: {line:?}");

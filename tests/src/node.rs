@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use qemu::{Console, Network, Node, NodeConfig, Protocol, Qemu};
+use qemu::{Console, Machine, Network, Node, NodeConfig, Protocol, Qemu};
 
 use crate::dhcp::{DhcpServer, Policy};
 use crate::http;
@@ -59,8 +59,32 @@ pub fn kit() -> Result<&'static Kit> {
 fn make_kit() -> Result<Kit> {
     let mut log = |line: &str| crate::lab::say(line);
     let qemu = Qemu::find_or_install(&mut log)?;
+    let machine = machine()?;
+    if std::env::var_os(MACHINE_VARIABLE).is_none() && qemu.require(machine).is_err() {
+        // An older QEMU is good enough for everything else.
+        crate::lab::say(&format!("NOT TESTED (needs QEMU 9): everything on {machine}"));
+        std::process::exit(0);
+    }
     let built = qemu::build::kernel(&mut |_| ())?;
     Ok(Kit { qemu, image: built.image, elf: built.elf })
+}
+
+/// Names the board of a run.
+const MACHINE_VARIABLE: &str = "MINIPIRACK_MACHINE";
+
+/// Returns the board that this run is about: the one that the environment names, or the one that the test binary is named
+/// after, or a raspi3b.
+///
+/// # Errors
+/// When the environment names one that does not exist.
+pub fn machine() -> Result<Machine> {
+    if let Ok(name) = std::env::var(MACHINE_VARIABLE) {
+        return name.parse().context(MACHINE_VARIABLE);
+    }
+    let program = std::env::current_exe().context("the test binary's name")?;
+    let name = program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // Cargo puts a hash behind it.
+    Ok(name.split('-').next().and_then(|name| name.parse().ok()).unwrap_or_default())
 }
 
 /// A running node.
@@ -88,6 +112,7 @@ impl TestNode {
         let kit = kit()?;
         let slot = slots::take()?;
         let mut config = NodeConfig::new(&kit.image);
+        config.machine = machine()?;
         command_line.clone_into(&mut config.command_line);
         config.network = match lab.wire() {
             Wire::Tap => Network::Tap { ifname: DEVICE.to_owned() },
