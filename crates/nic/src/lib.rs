@@ -9,6 +9,9 @@ mod cdc;
 pub mod cdc_ecm;
 pub mod events;
 pub mod exchange;
+pub mod lan78xx;
+pub mod lan95xx;
+pub mod mii;
 pub mod rndis;
 pub mod usbnet;
 

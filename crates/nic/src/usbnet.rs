@@ -4,6 +4,8 @@
 //! say: class and subclass of an interface, or vendor and product.
 
 mod frames;
+mod registers;
+mod supervise;
 
 use core::convert::Infallible;
 
@@ -15,8 +17,10 @@ use usb::device::Device;
 use usb::host::TransferError;
 
 pub(crate) use self::frames::{Ending, Framing, Pipes, move_frames};
+pub(crate) use self::registers::{BURST_LEN, Phy, RECEIVE_LEN, Registers, Started, mac_words, read_mac};
+pub(crate) use self::supervise::{Block, Chip, Counted, supervise};
 use crate::exchange::FrameExchange;
-use crate::{MacAddress, cdc_ecm, rndis};
+use crate::{MacAddress, cdc_ecm, lan78xx, lan95xx, rndis};
 
 /// Rest before a device whose driver failed is enumerated anew; it doubles with each failure, up to the other.
 const RESTART_REST: Duration = Duration::from_secs(1);
@@ -59,6 +63,26 @@ pub enum UsbNicError {
         /// The command's code.
         command: u32,
         /// The status it answered.
+        status: u32,
+    },
+    /// A register does not become what it should.
+    #[error("register {register:#x} stays {value:#010x}")]
+    NotReady {
+        /// The register.
+        register: u16,
+        /// What it was read as last.
+        value: u32,
+    },
+    /// There is no PHY, or it does not come out of reset.
+    #[error("its PHY does not work (identifier {id:#010x})")]
+    NoPhy {
+        /// The identifier that was read.
+        id: u32,
+    },
+    /// The device lost track of what it was sent.
+    #[error("it lost track of what it was sent (status {status:#010x})")]
+    OutOfStep {
+        /// The status that it reported.
         status: u32,
     },
     /// The device no longer takes frames.
@@ -123,6 +147,8 @@ macro_rules! drivers {
 }
 
 drivers! {
+    lan95xx: _,
+    lan78xx: _,
     cdc_ecm: Preference::Ecm,
     rndis: Preference::Rndis,
 }

@@ -1,0 +1,261 @@
+//! What goes on beside the frames of a controller with registers: its link is watched, its counters are read, and it is noticed
+//! when it no longer sends.
+
+use core::convert::Infallible;
+
+use embassy_time::{Duration, Instant, Timer};
+use usb::descriptor::Interface;
+use usb::device::{Device, Pipe};
+use usb::dwc2::pace::next_poll;
+use usb::host::{Direction, Kind, TransferError};
+
+use super::UsbNicError;
+use super::registers::{Phy, Registers};
+use crate::Link;
+use crate::events::NicEvent;
+use crate::exchange::FrameExchange;
+use crate::mii::Negotiated;
+
+/// How often the PHY is asked while the link is down. With what reading and setting up takes, some 10 ms, the stack knows of a
+/// link well within 100 ms.
+const DOWN_INTERVAL: Duration = Duration::from_millis(32);
+/// How often the interrupt endpoint is asked while it is up. Its own interval is a millisecond, but it has to tell
+/// only of the link: asked together with the other slow endpoints (`next_poll`), it costs an idle core no waking.
+const UP_INTERVAL: Duration = Duration::from_millis(20);
+/// How often the PHY is asked while the link is up, in case an interrupt got lost; and how often the counters are read.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How many times in a row the same bytes must wait to be sent, while nothing is, for the controller to count as stalled. A
+/// pause frame stops a sender for 0.34 s at 100 Mbit/s (65,535 units of 512 bits: 802.3, annex 31B.2).
+const STALLED_LOOKS: u32 = 3;
+/// Longest block of statistics: 47 words of the LAN7800.
+const BLOCK_LEN_MAX: usize = 188;
+/// Most counters of a controller that are looked at.
+const COUNTERS_MAX: usize = 20;
+
+/// What a counter of the controller counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// Received frames that were damaged.
+    RxError(NicEvent),
+    /// Received frames for which the controller had no room.
+    RxDropped,
+    /// Frames that could not be sent.
+    TxError,
+    /// Frames that were sent.
+    Sent,
+}
+
+/// A block of counters, each a word.
+pub(crate) struct Block {
+    /// Which block.
+    pub(crate) index: u16,
+    /// Its length in bytes.
+    pub(crate) len: usize,
+    /// Offsets in it, and what is counted there.
+    pub(crate) counters: &'static [(usize, Counted)],
+}
+
+/// A controller with registers.
+pub(crate) trait Chip {
+    /// Bit of the interrupt endpoint's word: the PHY has something to tell.
+    const PHY_EVENT: u32;
+    /// Bits of the interrupt endpoint's word: the controller lost track of what it was sent.
+    const TX_ERRORS: u32;
+    /// The register of the PHY that says why it interrupts, and forgets when it is read.
+    const PHY_INTERRUPT_SOURCE: u8;
+    /// Whether it can do 1,000 Mbit/s.
+    const HAS_1000: bool;
+    /// Its counters.
+    const STATISTICS: &'static [Block];
+
+    /// Returns the registers.
+    fn registers(&self) -> Registers<'_, '_>;
+
+    /// Returns the way to the PHY.
+    fn phy(&self) -> Phy<'_, '_>;
+
+    /// Sets the controller up for a link that has come up.
+    async fn set_link(&mut self, link: Negotiated) -> Result<(), UsbNicError>;
+
+    /// Returns how many bytes wait in the controller to be sent.
+    async fn read_unsent(&self) -> Result<u32, UsbNicError>;
+}
+
+/// Supervises a controller until it fails.
+pub(crate) async fn supervise<C: Chip>(
+    chip: &mut C,
+    device: &Device<'_>,
+    interface: &Interface,
+    exchange: &FrameExchange,
+) -> Result<Infallible, UsbNicError> {
+    let bus = device.bus();
+    let mut buffer = bus.take_small_buffer();
+    let pipe = interface.endpoint(Kind::Interrupt, Direction::In).map(|endpoint| device.pipe(endpoint));
+    let mut bookkeeper = Bookkeeper::new();
+    let mut next_housekeeping = Instant::now();
+    let error = loop {
+        let mut is_due = !exchange.link().is_up();
+        if let Some(pipe) = &pipe {
+            match ask(pipe, device, &mut buffer).await {
+                Ok(status) if status & C::TX_ERRORS != 0 => {
+                    exchange.count_event(NicEvent::TxStall, 1);
+                    break UsbNicError::OutOfStep { status };
+                }
+                Ok(status) => is_due |= status & C::PHY_EVENT != 0,
+                Err(error) => break error,
+            }
+        }
+        let now = Instant::now();
+        let is_housekeeping = now >= next_housekeeping;
+        if (is_due || is_housekeeping)
+            && let Err(error) = follow_link(chip, exchange).await
+        {
+            break error;
+        }
+        if is_housekeeping {
+            next_housekeeping = now + HOUSEKEEPING;
+            if let Err(error) = bookkeeper.read(chip, exchange).await {
+                break error;
+            }
+        }
+        let is_up = exchange.link().is_up();
+        Timer::at(if is_up { next_poll(Instant::now(), UP_INTERVAL) } else { Instant::now() + DOWN_INTERVAL }).await;
+    };
+    bus.return_small_buffer(buffer);
+    Err(error)
+}
+
+/// Asks the interrupt endpoint once; 0 when it has nothing to say.
+async fn ask(
+    pipe: &Pipe<'_>,
+    device: &Device<'_>,
+    buffer: &mut Option<hal::dma::DmaBuffer>,
+) -> Result<u32, UsbNicError> {
+    match pipe.interrupt_once(buffer).await {
+        Ok(4..) => {
+            let word = buffer.as_ref().and_then(|buffer| buffer.bytes().first_chunk());
+            Ok(word.map_or(0, |word| u32::from_le_bytes(*word)))
+        }
+        Ok(_) | Err(TransferError::Nak) => Ok(0),
+        Err(TransferError::Stall) => {
+            pipe.clear_halt(device).await?;
+            Ok(0)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Brings the exchange's and the controller's idea of the link in line with the PHY's.
+async fn follow_link<C: Chip>(chip: &mut C, exchange: &FrameExchange) -> Result<(), UsbNicError> {
+    // Before the status is read: what changes afterwards interrupts again.
+    chip.phy().read(C::PHY_INTERRUPT_SOURCE).await?;
+    let (is_up, was_steady) = chip.phy().read_link().await?;
+    let was_up = exchange.link().is_up();
+    if was_up && (!is_up || !was_steady) {
+        exchange.set_link(Link::Down);
+        if is_up {
+            exchange.count_event(NicEvent::LinkFlap, 1);
+        }
+    }
+    if is_up && !exchange.link().is_up() {
+        let link = chip.phy().read_offers(C::HAS_1000).await?.resolve();
+        chip.set_link(link).await?;
+        exchange.set_link(Link::Up { speed_mbps: link.speed_mbps, is_full_duplex: link.is_full_duplex });
+    }
+    Ok(())
+}
+
+/// Adds what the controller has counted to the exchange's counters, and sees whether it still sends.
+struct Bookkeeper {
+    /// The last values; `None` before the first reading, which counts what was before this driver.
+    last: Option<[u32; COUNTERS_MAX]>,
+    is_supported: bool,
+    unsent: u32,
+    looks: u32,
+}
+
+impl Bookkeeper {
+    fn new() -> Self {
+        Self { last: None, is_supported: true, unsent: 0, looks: 0 }
+    }
+
+    async fn read<C: Chip>(&mut self, chip: &C, exchange: &FrameExchange) -> Result<(), UsbNicError> {
+        let mut values = [0; COUNTERS_MAX];
+        let mut slots = values.iter_mut();
+        let is_supported = self.is_supported;
+        for block in C::STATISTICS.iter().filter(|_| is_supported) {
+            let mut bytes = [0; BLOCK_LEN_MAX];
+            let bytes = bytes.get_mut(..block.len).unwrap_or_default();
+            match chip.registers().read_statistics(block.index, bytes).await {
+                Ok(_) => {}
+                Err(UsbNicError::Transfer(TransferError::Stall)) => self.is_supported = false,
+                Err(error) => return Err(error),
+            }
+            for (offset, _) in block.counters {
+                let word = bytes.get(*offset..).and_then(<[u8]>::first_chunk);
+                if let (Some(slot), Some(word)) = (slots.next(), word) {
+                    *slot = u32::from_le_bytes(*word);
+                }
+            }
+        }
+        let last = self.last.replace(values);
+        let mut has_sent = false;
+        let counters = C::STATISTICS.iter().flat_map(|block| block.counters);
+        for ((value, before), (_, what)) in values.into_iter().zip(last.unwrap_or(values)).zip(counters) {
+            let more = u64::from(difference(before, value));
+            has_sent |= *what == Counted::Sent && value != before;
+            if more > 0 {
+                count(exchange, *what, more);
+            }
+        }
+        let unsent = chip.read_unsent().await?;
+        let is_stuck = unsent > 0 && unsent == self.unsent && !has_sent && exchange.link().is_up();
+        self.looks = if is_stuck { self.looks + 1 } else { 0 };
+        self.unsent = unsent;
+        if self.looks >= STALLED_LOOKS {
+            exchange.count_event(NicEvent::TxStall, 1);
+            return Err(UsbNicError::Stalled);
+        }
+        Ok(())
+    }
+}
+
+/// Returns by how much a counter has grown.
+///
+/// Some controllers clear their counters when they are read, some let them roll over (LAN950x data sheet, table 5-14, for the
+/// LAN9500 and the LAN9500A); of the LAN9514 it is not told. A value that is smaller than the last is what was
+/// counted since; a larger one may be, too, and then a part of it is missed: these are errors, of which there are few.
+fn difference(before: u32, value: u32) -> u32 {
+    if value >= before { value - before } else { value }
+}
+
+fn count(exchange: &FrameExchange, what: Counted, more: u64) {
+    match what {
+        Counted::RxError(event) => {
+            exchange.count(|counters| counters.rx_errors += more);
+            exchange.count_event(event, more);
+        }
+        Counted::RxDropped => {
+            exchange.count(|counters| counters.rx_dropped += more);
+            exchange.count_event(NicEvent::RxOverrun, more);
+        }
+        Counted::TxError => {
+            exchange.count(|counters| counters.tx_errors += more);
+            exchange.count_event(NicEvent::TxFailed, more);
+        }
+        // Counted when the controller took them.
+        Counted::Sent => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::difference;
+
+    #[test]
+    fn counters_grow_roll_over_or_are_cleared() {
+        assert_eq!(difference(5, 5), 0);
+        assert_eq!(difference(5, 8), 3);
+        assert_eq!(difference(8, 3), 3, "cleared, or rolled over");
+    }
+}
