@@ -235,7 +235,9 @@ impl Phy {
                 }
             }
             // A new advertisement counts from the next negotiation on.
-            (_, 4) | (PhyKind::Gigabit, 7 | 9 | 16..=25 | 27..=31) | (PhyKind::Fast, 17 | 18 | 27 | 30 | 31) => {
+            (_, 4)
+            | (PhyKind::Gigabit, 7 | 9 | 13 | 14 | 16..=25 | 27..=31)
+            | (PhyKind::Fast, 17 | 18 | 27 | 30 | 31) => {
                 *slot = value;
             }
             _ => mistakes.add(|| format!("PHY register {register} written, which can't be")),
