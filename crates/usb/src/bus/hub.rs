@@ -147,6 +147,8 @@ impl Bus<'_> {
         if is_same && status.is_connected() && status.is_enabled() && !status.has_connection_changed() {
             return Ok(());
         }
+        // What was plugged in before the change was cleared would otherwise go unnoticed.
+        status = port.read_status().await?;
         if let Some(place) = child.take() {
             self.remove(place);
         }
