@@ -24,6 +24,8 @@ pub enum NicEvent {
     TxFailed,
     /// Nothing was sent for too long, though the link was up and frames waited.
     TxStall,
+    /// Frames got lost for too long, though the controller had buffers for them.
+    RxStall,
     /// The controller says that it did what nobody told it to.
     IndexGarbage,
     /// Something was done without the interrupt that should have told it.
@@ -41,7 +43,7 @@ impl NicEvent {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All kinds in order, with the names under which they are counted.
-    pub const ALL: [(Self, &'static str); 14] = [
+    pub const ALL: [(Self, &'static str); 15] = [
         (Self::RxCrc, "nic_rx_crc"),
         (Self::RxSymbol, "nic_rx_symbol"),
         (Self::RxLength, "nic_rx_length"),
@@ -51,6 +53,7 @@ impl NicEvent {
         (Self::RxStatus, "nic_rx_status"),
         (Self::TxFailed, "nic_tx_failed"),
         (Self::TxStall, "nic_tx_stall"),
+        (Self::RxStall, "nic_rx_stall"),
         (Self::IndexGarbage, "nic_index_garbage"),
         (Self::InterruptLost, "nic_interrupt_lost"),
         (Self::Timeout, "nic_timeout"),

@@ -9,6 +9,7 @@ mod cdc;
 pub mod cdc_ecm;
 pub mod events;
 pub mod exchange;
+pub mod genet;
 pub mod lan78xx;
 pub mod lan95xx;
 pub mod mii;

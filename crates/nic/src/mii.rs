@@ -28,8 +28,14 @@ pub mod register {
 pub mod bmcr {
     /// Resets the PHY; clears itself.
     pub const RESET: u16 = 1 << 15;
+    /// Sends back what it is given.
+    pub const LOOPBACK: u16 = 1 << 14;
     /// Negotiates.
     pub const AUTONEG: u16 = 1 << 12;
+    /// Is switched off.
+    pub const POWER_DOWN: u16 = 1 << 11;
+    /// Is cut off from the MAC.
+    pub const ISOLATE: u16 = 1 << 10;
     /// Negotiates anew; clears itself.
     pub const RESTART: u16 = 1 << 9;
 }
@@ -68,6 +74,9 @@ pub const OFFER_1000_FULL: u16 = 1 << 9;
 pub const OFFER_1000_HALF: u16 = 1 << 8;
 /// Bit of STAT1000: the other end's 1000BASE-T full duplex.
 pub const PARTNER_1000_FULL: u16 = 1 << 11;
+
+/// Bit of STAT1000: the other end's 1000BASE-T half duplex.
+pub const PARTNER_1000_HALF: u16 = 1 << 10;
 
 /// What both ends offer: ANAR, ANLPAR, CTRL1000 and STAT1000.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

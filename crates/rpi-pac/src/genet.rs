@@ -393,8 +393,10 @@ pub struct Ring {
 pub struct Dma {
     /// 0x000: descriptors.
     pub descriptors: [Descriptor; DESCRIPTORS],
-    /// 0xc00: rings.
-    pub rings: [Ring; RINGS],
+    /// 0xc00: rings with priorities.
+    pub rings: [Ring; RINGS - 1],
+    /// 0x1000: the default ring.
+    pub default_ring: Ring,
     /// 0x1040: bit n: ring n has descriptors.
     pub ring_cfg: ReadPureWrite<u32>,
     /// 0x1044: what runs.
@@ -406,7 +408,9 @@ pub struct Dma {
     reserved_10: [u32; 7],
     /// 0x106c: RX: how long each ring waits for more frames before it interrupts, in 8.192 µs (Linux DMA_RING0_TIMEOUT).
     /// TX: 0 arbitration, 1-3 priorities (Linux DMA_ARB_CTRL).
-    pub per_ring: [ReadPureWrite<u32>; RINGS],
+    pub per_ring: [ReadPureWrite<u32>; RINGS - 1],
+    /// 0x10ac: the same for the default ring (Linux DMA_RING16_TIMEOUT).
+    pub default_wait: ReadPureWrite<u32>,
     /// 0x10b0: RX: rings of the frames that the filter block sorts out (Linux DMA_INDEX2RING_0).
     pub index_to_ring: [ReadPureWrite<u32>; 8],
     reserved_90: [u32; 972],
@@ -530,7 +534,9 @@ mod tests {
         assert_eq!(offset_of!(Registers, rdma.rings), 0x2c00);
         assert_eq!(offset_of!(Registers, rdma.ring_cfg), 0x3040);
         assert_eq!(offset_of!(Registers, rdma.scb_burst_size), 0x304c);
+        assert_eq!(offset_of!(Registers, rdma.default_ring), 0x3000);
         assert_eq!(offset_of!(Registers, rdma.per_ring), 0x306c);
+        assert_eq!(offset_of!(Registers, rdma.default_wait), 0x30ac);
         assert_eq!(offset_of!(Registers, rdma.index_to_ring), 0x30b0);
         assert_eq!(offset_of!(Registers, tdma), 0x4000);
         assert_eq!(size_of::<Descriptor>(), 12);

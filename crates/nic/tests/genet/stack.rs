@@ -1,0 +1,1 @@
+//! The unchanged driver under the node's network stack.
