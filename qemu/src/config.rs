@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result};
+use usb_models::nic::UsbSpeed;
 
 /// Id of the network back end on QEMU's command line.
 pub const NETDEV: &str = "n0";
@@ -146,10 +147,50 @@ impl Network {
     }
 }
 
+/// Which NIC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NicKind {
+    /// QEMU's own, which speaks CDC-ECM and RNDIS.
+    #[default]
+    UsbNet,
+    /// A model of the LAN9514's Ethernet function, as on a Pi 3B.
+    Lan9514,
+    /// A model of the LAN7800, as on a Pi 3B+.
+    Lan7800,
+}
+
+impl NicKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::UsbNet, Self::Lan9514, Self::Lan7800];
+
+    /// Returns its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UsbNet => "usb-net",
+            Self::Lan9514 => "lan9514",
+            Self::Lan7800 => "lan7800",
+        }
+    }
+}
+
+impl FromStr for NicKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let names = || Self::ALL.map(Self::name).join(", ");
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == name);
+        found.ok_or_else(|| format!("there is no NIC {name:?}; there are {}", names()))
+    }
+}
+
 /// A USB network card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UsbNet {
-    /// Its address.
+    /// Which one.
+    pub kind: NicKind,
+    /// Its address. A real chip has none on a Pi: the models get the one of the board, which QEMU fixes to
+    /// [`DEFAULT_MAC`], and nothing else can be asked for.
     pub mac: [u8; 6],
     /// Whether it sits on a hub instead of the root port.
     pub behind_hub: bool,
@@ -159,7 +200,7 @@ pub struct UsbNet {
 
 impl Default for UsbNet {
     fn default() -> Self {
-        Self { mac: DEFAULT_MAC, behind_hub: false, is_plugged: true }
+        Self { kind: NicKind::default(), mac: DEFAULT_MAC, behind_hub: false, is_plugged: true }
     }
 }
 
@@ -168,6 +209,12 @@ impl UsbNet {
     #[must_use]
     pub fn port(&self) -> &'static str {
         if self.behind_hub { "1.1" } else { "1" }
+    }
+
+    /// Returns the speed at which a model presents itself: QEMU's hub is a full-speed one.
+    #[must_use]
+    pub fn speed(&self) -> UsbSpeed {
+        if self.behind_hub { UsbSpeed::Full } else { UsbSpeed::High }
     }
 
     /// Returns the address as text.
@@ -315,7 +362,15 @@ impl NodeConfig {
         if nic.behind_hub {
             arguments.option("-device", "usb-hub,id=hub0,port=1");
         }
-        if nic.is_plugged {
+        if nic.kind != NicKind::UsbNet {
+            // Frames go over a hub, because a netdev has one other end and it may be any kind of network.
+            let (wire, usb) = (escape(&run_dir.join(WIRE_SOCKET)), escape(&run_dir.join(USB_SOCKET)));
+            arguments.option("-netdev", format!("hubport,id=hub0,hubid=0,netdev={NETDEV}"));
+            arguments.option("-netdev", format!("stream,id=wire,server=off,addr.type=unix,addr.path={wire}"));
+            arguments.option("-netdev", "hubport,id=hub1,hubid=0,netdev=wire");
+            arguments.option("-chardev", format!("socket,id=usb,path={usb}"));
+            arguments.option("-device", format!("usb-redir,id={NIC},chardev=usb,port={}", nic.port()));
+        } else if nic.is_plugged {
             let (mac, port) = (nic.mac_text(), nic.port());
             arguments.option("-device", format!("usb-net,id={NIC},netdev={NETDEV},mac={mac},port={port}"));
         }
@@ -330,6 +385,10 @@ pub(crate) const MINI_UART_SOCKET: &str = "mini-uart";
 pub(crate) const QMP_SOCKET: &str = "qmp";
 /// QEMU's end of the peer's cable in the run directory.
 pub(crate) const CABLE_NODE_SOCKET: &str = "cable-node";
+/// Where a model of a NIC is on the USB bus, in the run directory.
+pub(crate) const USB_SOCKET: &str = "usb";
+/// Where its frames go, in the run directory.
+pub(crate) const WIRE_SOCKET: &str = "wire";
 /// The peer's end of its cable in the run directory.
 pub(crate) const CABLE_PEER_SOCKET: &str = "cable-peer";
 
@@ -429,6 +488,26 @@ mod tests {
         let line = line(&config);
         assert!(line.contains("-device usb-hub,id=hub0,port=1 -device usb-net,"), "{line}");
         assert!(line.contains("port=1.1"), "{line}");
+    }
+
+    #[test]
+    fn a_model_is_behind_usbredir_and_a_hub_joins_it_with_any_network() {
+        let mut config = NodeConfig::new("i");
+        config.nic = Some(UsbNet { kind: NicKind::Lan9514, ..UsbNet::default() });
+        let line = line(&config);
+        assert!(line.contains("-device usb-redir,id=nic0,chardev=usb,port=1"), "{line}");
+        assert!(line.contains("-netdev user,id=n0 -netdev hubport,id=hub0,hubid=0,netdev=n0"), "{line}");
+        assert!(line.contains("stream,id=wire,server=off,addr.type=unix,addr.path=/run/x/wire"), "{line}");
+        assert!(!line.contains("usb-net"), "{line}");
+    }
+
+    #[test]
+    fn nics_have_names() {
+        for kind in NicKind::ALL {
+            assert_eq!(kind.name().parse(), Ok(kind));
+        }
+        let error = "lan9118".parse::<NicKind>();
+        assert_eq!(error, Err("there is no NIC \"lan9118\"; there are usb-net, lan9514, lan7800".into()));
     }
 
     #[test]

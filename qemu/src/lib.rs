@@ -28,6 +28,7 @@
 //! | [`terminal_line`] | what a line with cursor movements looks like in the end |
 //! | [`qmp`] | QEMU's machine protocol |
 //! | [`peer`] | the far end of a node's cable, in the test itself |
+//! | [`usb_nic`] | models of real NICs on the node's USB bus |
 #![forbid(unsafe_code)]
 
 pub mod apt;
@@ -42,10 +43,14 @@ pub mod peer;
 mod process;
 pub mod qmp;
 pub mod terminal_line;
+pub mod usb_nic;
+mod usbredir;
 
-pub use config::{Forward, Machine, Network, NodeConfig, Protocol, Serial, UsbNet};
+pub use config::{Forward, Machine, Network, NicKind, NodeConfig, Protocol, Serial, UsbNet};
 pub use console::{Console, Pattern, WaitError};
 pub use find::{Qemu, Version};
 pub use node::Node;
 pub use peer::Peer;
 pub use qmp::Qmp;
+pub use usb_models::nic::{Descriptors, Faults, Mistakes, Partner, Seen};
+pub use usb_nic::UsbNic;

@@ -19,12 +19,13 @@ use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::config::{self, NETDEV, NIC, Network, NodeConfig, Protocol, Serial, UsbNet};
+use crate::config::{self, NETDEV, NIC, Network, NicKind, NodeConfig, Protocol, Serial, UsbNet};
 use crate::console::Console;
 use crate::find::Qemu;
 use crate::peer::Peer;
 use crate::process;
 use crate::qmp::Qmp;
+use crate::usb_nic::UsbNic;
 
 /// Longest that QEMU takes to start on a busy machine; observed: 0.1 s on an idle one.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -43,6 +44,7 @@ pub struct Node {
     mini_uart: Option<Console>,
     qmp: Qmp,
     peer: Option<Peer>,
+    usb_nic: Option<UsbNic>,
     config: NodeConfig,
     run_dir: TempDir,
 }
@@ -66,6 +68,10 @@ impl Node {
         let has_peer = config.nic.is_some() && config.network == Network::Peer;
         let peer = has_peer.then(|| Peer::bind(run_dir.path())).transpose()?;
 
+        let model = config.nic.filter(|nic| nic.kind != NicKind::UsbNet);
+        let bind = |name| model.map(|_| Listener::bind(run_dir.path(), name)).transpose();
+        let (usb, wire) = (bind(config::USB_SOCKET)?, bind(config::WIRE_SOCKET)?);
+
         let messages = run_dir.path().join("messages");
         let mut command = process::dying_with_parent(&qemu.program);
         command.args(config.arguments(run_dir.path())).stderr(File::create(&messages)?);
@@ -78,6 +84,13 @@ impl Node {
 
         let console = console.map(|listener| starting.accept(&listener)).transpose()?;
         let mini_uart = mini_uart.map(|listener| starting.accept(&listener)).transpose()?;
+        let usb_nic = match (model, usb, wire) {
+            (Some(nic), Some(usb), Some(wire)) => {
+                let (usb, wire) = (starting.accept(&usb)?, starting.accept(&wire)?);
+                Some(UsbNic::start(nic.kind, nic.speed(), nic.is_plugged, usb, wire)?)
+            }
+            _ => None,
+        };
         let qmp = starting.accept(&qmp)?;
         // QEMU answers when it has built the machine: a wrong option or a taken port ends it before that.
         let qmp = Qmp::new(qmp).map_err(|error| starting.failure(error))?;
@@ -90,6 +103,7 @@ impl Node {
             mini_uart: mini_uart.map(Console::new).transpose()?,
             qmp,
             peer,
+            usb_nic,
             config,
             run_dir,
         })
@@ -115,6 +129,12 @@ impl Node {
     #[must_use]
     pub fn peer(&self) -> Option<&Peer> {
         self.peer.as_ref()
+    }
+
+    /// Returns the model of the NIC, if it is not QEMU's own.
+    #[must_use]
+    pub fn usb_nic(&self) -> Option<&UsbNic> {
+        self.usb_nic.as_ref()
     }
 
     /// Returns what the node was made of.
@@ -212,6 +232,9 @@ impl Node {
     /// When there is no NIC, or QEMU ended: its DWC2 model fails an assertion (`usb_ep_get`, observed in QEMU 10.0.2) when
     /// a transfer of the device is being retried.
     pub fn unplug_nic(&self) -> Result<()> {
+        if let Some(nic) = &self.usb_nic {
+            return nic.unplug();
+        }
         self.while_paused(|| {
             self.qmp("device_del", json!({ "id": NIC }))?;
             self.qmp.wait_for_event("DEVICE_DELETED", UNPLUG_TIMEOUT, |data| data["device"] == NIC)?;
@@ -231,8 +254,15 @@ impl Node {
     /// Plugs in another NIC than the configured one, with the same cable.
     ///
     /// # Errors
-    /// As [`Node::plug_nic`].
+    /// As [`Node::plug_nic`], and when it is of another kind.
     pub fn plug_nic_as(&self, nic: UsbNet) -> Result<()> {
+        let configured = self.config.nic.unwrap_or_default();
+        if let Some(model) = &self.usb_nic {
+            if nic.kind != configured.kind || nic.mac != configured.mac || nic.behind_hub != configured.behind_hub {
+                bail!("a model of a NIC stays what it was configured as: {configured:?}");
+            }
+            return model.plug();
+        }
         let (mac, port) = (nic.mac_text(), nic.port());
         let device = json!({ "driver": "usb-net", "id": NIC, "netdev": NETDEV, "mac": mac, "port": port });
         self.while_paused(|| self.qmp("device_add", device).map(drop))
@@ -255,6 +285,10 @@ impl Node {
     /// # Errors
     /// When there is no NIC.
     pub fn set_link(&self, is_up: bool) -> Result<()> {
+        if let Some(nic) = &self.usb_nic {
+            nic.set_cable(is_up);
+            return Ok(());
+        }
         self.qmp("set_link", json!({ "name": NIC, "up": is_up })).map(drop)
     }
 
@@ -316,7 +350,9 @@ impl Node {
     /// Returns what QEMU printed on its standard error.
     #[must_use]
     pub fn messages(&self) -> String {
-        read_lossy(&self.run_dir.path().join("messages"))
+        let text = read_lossy(&self.run_dir.path().join("messages"));
+        // QEMU does not know that what is behind the hub's stream is a NIC.
+        text.split_inclusive('\n').filter(|line| !line.ends_with("hub 0 with no nics\n")).collect()
     }
 
     fn child(&self) -> MutexGuard<'_, Child> {

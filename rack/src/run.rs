@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use qemu::{Machine, Network, Node, NodeConfig, Qemu, Serial};
+use qemu::{Machine, Network, NicKind, Node, NodeConfig, Qemu, Serial, UsbNet};
 
 use crate::annotate::{self, Annotator};
 use crate::progress::{self, Progress, say};
@@ -42,6 +42,9 @@ pub(crate) struct Options {
     /// The node's name (the same as `name=` on its command line).
     #[arg(long)]
     name: Option<String>,
+    /// The node's NIC: usb-net (QEMU's own), or a model of a Pi's: lan9514, lan7800.
+    #[arg(long, value_name = "NIC", default_value = "usb-net")]
+    nic: NicKind,
     /// Plugs the node into an existing tap interface instead of QEMU's own network.
     #[arg(long, value_name = "INTERFACE")]
     tap: Option<String>,
@@ -77,6 +80,7 @@ impl Options {
                 UDP_PORTS.into_iter().fold(network, Network::forward_udp)
             }
         };
+        config.nic = Some(UsbNet { kind: self.nic, ..UsbNet::default() });
         config.pcap = self.pcap.clone();
         config.serial = Serial::Terminal;
         config.gdb = self.gdb;

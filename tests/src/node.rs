@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use qemu::{Console, Machine, Network, Node, NodeConfig, Protocol, Qemu};
+use qemu::{Console, Machine, Network, NicKind, Node, NodeConfig, Protocol, Qemu};
 
 use crate::dhcp::{DhcpServer, Policy};
 use crate::http;
@@ -33,6 +33,8 @@ const PROMETHEUS: &str = "Prometheus/2.42.0";
 /// Ports that are forwarded where there is no wire.
 const TCP_PORTS: [u16; 4] = [7, 9, 19, 80];
 const UDP_PORTS: [u16; 3] = [7, 9, 19];
+/// Environment variable with the NIC for a run of the tests.
+const NIC_VARIABLE: &str = "MINIPIRACK_NIC";
 
 /// What every node of a run is started from.
 #[derive(Debug)]
@@ -87,6 +89,17 @@ pub fn machine() -> Result<Machine> {
     Ok(name.split('-').next().and_then(|name| name.parse().ok()).unwrap_or_default())
 }
 
+/// Returns the NIC that nodes have when a test does not ask for one: that of `MINIPIRACK_NIC`, or QEMU's own.
+///
+/// # Errors
+/// When the variable names none.
+pub fn nic_kind() -> Result<NicKind> {
+    match std::env::var(NIC_VARIABLE) {
+        Ok(name) => name.parse().map_err(|error| anyhow!("{NIC_VARIABLE}: {error}")),
+        Err(_) => Ok(NicKind::default()),
+    }
+}
+
 /// A running node.
 pub struct TestNode {
     node: Node,
@@ -122,6 +135,11 @@ impl TestNode {
             }
         };
         change(&mut config);
+        if let Some(nic) = &mut config.nic
+            && nic.kind == NicKind::default()
+        {
+            nic.kind = nic_kind()?;
+        }
         let node = Node::start(&kit.qemu, config)?;
         Ok(Self { node, wire: lab.wire(), address: NODE, _slot: slot })
     }
