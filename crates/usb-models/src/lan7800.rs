@@ -23,7 +23,8 @@ const RX_FIFO: usize = 12 * 1024;
 const TX_FIFO: usize = 12 * 1024;
 /// How long resets take. The data sheet only says that the bits clear themselves.
 const RESET_US: u64 = 2000;
-const EEPROM_US: u64 = 30_000;
+/// A byte of an EEPROM by its serial bus.
+const EEPROM_US: u64 = 100;
 /// An access to internal RAM.
 const DATA_PORT_US: u64 = 10;
 /// Wrong speed or duplex settings this long after the link came up are the driver's.
@@ -158,9 +159,11 @@ impl Lan7800 {
                 }
             }
             DP_SEL | DP_CMD | DP_ADDR | DP_DATA => self.write_data_port(address, value),
-            // There is no EEPROM.
+            // There is no EEPROM: nothing but ones is read, and no time-out tells of it (Linux says "No External EEPROM" of a
+            // Pi 3B+ for the byte that it reads, lan78xx.c `lan78xx_reset`).
             E2P_CMD => {
-                self.eeprom_cmd = value & 0x7000_01FF | EPC_TIMEOUT;
+                self.eeprom_cmd = value & 0x7000_01FF;
+                self.registers.insert(E2P_DATA, 0xFF);
                 self.eeprom.start(now, EEPROM_US);
             }
             FCT_RX_CTL => {

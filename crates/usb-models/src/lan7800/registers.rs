@@ -14,6 +14,7 @@ pub(super) const DP_CMD: u16 = 0x028;
 pub(super) const DP_ADDR: u16 = 0x02C;
 pub(super) const DP_DATA: u16 = 0x030;
 pub(super) const E2P_CMD: u16 = 0x040;
+pub(super) const E2P_DATA: u16 = 0x044;
 pub(super) const USB_CFG0: u16 = 0x080;
 pub(super) const BURST_CAP: u16 = 0x090;
 pub(super) const BULK_IN_DLY: u16 = 0x094;
@@ -40,7 +41,7 @@ pub(super) const PLAIN: [RangeInclusive<u16>; 24] = [
     // GPIO.
     0x018..=0x020,
     DP_ADDR..=DP_DATA,
-    0x044..=0x044,
+    E2P_DATA..=E2P_DATA,
     // Attributes of descriptors.
     0x050..=0x068,
     0x080..=0x098,
@@ -98,7 +99,6 @@ pub(super) const HASH_TABLE: usize = 128;
 
 /// E2P_CMD.
 pub(super) const EPC_BUSY: u32 = 1 << 31;
-pub(super) const EPC_TIMEOUT: u32 = 1 << 10;
 
 /// USB_CFG0.
 pub(super) const BIR: u32 = 1 << 6;
