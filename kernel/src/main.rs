@@ -194,6 +194,7 @@ fn report_last_life() -> node::Counts {
 fn preference(usbnet: Option<config::UsbNet>) -> Preference {
     match usbnet {
         Some(config::UsbNet::Ecm) => Preference::Ecm,
+        Some(config::UsbNet::Ncm) => Preference::Ncm,
         Some(config::UsbNet::Rndis) => Preference::Rndis,
         None => Preference::default(),
     }

@@ -24,7 +24,7 @@ pub const KEYS: [Key; 10] = [
     Key { name: "log", allowed: "error, warn, info, debug or trace", help: "what is logged (default: info)" },
     Key {
         name: "usbnet",
-        allowed: "ecm or rndis",
+        allowed: "ecm, ncm or rndis",
         help: "the protocol of USB network interfaces (default: the faster)",
     },
     Key {

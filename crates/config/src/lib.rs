@@ -102,6 +102,8 @@ pub enum Level {
 pub enum UsbNet {
     /// CDC-ECM.
     Ecm,
+    /// CDC-NCM.
+    Ncm,
     /// RNDIS.
     Rndis,
 }

@@ -91,6 +91,7 @@ pub(crate) fn level(text: &str) -> Result<Level, Reason> {
 pub(crate) fn usbnet(text: &str) -> Result<UsbNet, Reason> {
     match text {
         "ecm" => Ok(UsbNet::Ecm),
+        "ncm" => Ok(UsbNet::Ncm),
         "rndis" => Ok(UsbNet::Rndis),
         _ => Err(Reason::Choice),
     }

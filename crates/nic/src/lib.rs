@@ -7,6 +7,7 @@
 
 mod cdc;
 pub mod cdc_ecm;
+pub mod cdc_ncm;
 pub mod events;
 pub mod exchange;
 pub mod genet;

@@ -20,7 +20,7 @@ pub(crate) use self::frames::{Ending, Framing, Pipes, move_frames};
 pub(crate) use self::registers::{BURST_LEN, Phy, RECEIVE_LEN, Registers, Started, mac_words, read_mac};
 pub(crate) use self::supervise::{Block, Chip, Counted, supervise};
 use crate::exchange::FrameExchange;
-use crate::{MacAddress, cdc_ecm, lan78xx, lan95xx, rndis};
+use crate::{MacAddress, cdc_ecm, cdc_ncm, lan78xx, lan95xx, rndis};
 
 /// Rest before a device whose driver failed is enumerated anew; it doubles with each failure, up to the other.
 const RESTART_REST: Duration = Duration::from_secs(1);
@@ -33,6 +33,8 @@ const RESTART_FORGIVEN: Duration = Duration::from_secs(10);
 pub enum Preference {
     /// CDC-ECM.
     Ecm,
+    /// CDC-NCM.
+    Ncm,
     /// RNDIS. The default: through QEMU's usb-net it is as fast as ECM, and it carries the address that QEMU was given
     /// (`mac=`), where ECM's is altered in its first byte.
     #[default]
@@ -149,6 +151,7 @@ macro_rules! drivers {
 drivers! {
     lan95xx: _,
     lan78xx: _,
+    cdc_ncm: Preference::Ncm,
     cdc_ecm: Preference::Ecm,
     rndis: Preference::Rndis,
 }

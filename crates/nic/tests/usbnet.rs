@@ -10,6 +10,7 @@ use nic::{Link, MacAddress};
 use testkit::dma::FakeDma;
 use testkit::time;
 use testkit::usb::ecm::Ecm;
+use testkit::usb::ncm::{self, Ncm};
 use testkit::usb::rndis::{Rndis, packet};
 use testkit::usb::{Fault, Function, Kind, Machine, Model, Node};
 use usb::bus::{Bus, Claims};
@@ -28,16 +29,24 @@ fn rndis() -> Node {
     Node::new(Speed::Full, Box::<Rndis>::default())
 }
 
+/// An NCM adapter whose cable is in.
+fn ncm(max_packet: u16, prepare: impl FnOnce(&mut Ncm)) -> Node {
+    let mut ncm = Ncm::new(max_packet);
+    ncm.notify(true);
+    prepare(&mut ncm);
+    Node::new(if max_packet == 512 { Speed::High } else { Speed::Full }, Box::new(ncm))
+}
+
 /// Runs a test beside a node's USB and NIC tasks.
 fn on_node<T>(kind: Kind, node: Node, test: impl AsyncFnOnce(&Model, &FrameExchange) -> T) -> T {
-    let (dma, mut pool) = FakeDma::new(256 * 1024);
+    let (dma, mut pool) = FakeDma::new(512 * 1024);
     let model = Model::new(kind, dma);
     model.plug(node);
     let controller = Controller::new(model.clone());
     let claims = UsbNics { prefer: Preference::default() };
     let bus = Bus::new(&controller, &claims, &mut pool).unwrap();
-    let mut buffers = || (0..BUFFERS).map(|_| pool.take(2048).unwrap()).collect::<Vec<_>>();
-    let exchange = FrameExchange::new(buffers(), buffers());
+    let mut buffers = |len| (0..BUFFERS).map(|_| pool.take(len).unwrap()).collect::<Vec<_>>();
+    let exchange = FrameExchange::new(buffers(16 * 1024), buffers(2048));
     let board = BoardInfo::default();
     time::run(async {
         let tasks = join3(
@@ -145,6 +154,94 @@ fn rndis_moves_frames_of_every_length() {
             assert_eq!(exchange.counters().rx_errors, 0);
         });
     }
+}
+
+#[test]
+fn ncm_moves_frames_of_every_length() {
+    for kind in BOTH {
+        for max_packet in [64, 512] {
+            on_node(kind, ncm(max_packet, |_| {}), async |model, exchange| {
+                link_up(exchange).await;
+                let info = exchange.nic().unwrap();
+                assert_eq!((info.driver, info.mac), ("cdc-ncm", MacAddress(ncm::MAC)));
+                for (seed, len) in lengths().into_iter().enumerate() {
+                    let frame = frame(len, seed);
+                    model.with(&[], |ncm: &mut Ncm| ncm.send(std::slice::from_ref(&frame)));
+                    assert_eq!(receive(exchange).await, frame, "{kind:?} {len}");
+                    send(exchange, &frame);
+                    wait(|| model.with(&[], |ncm: &mut Ncm| !ncm.from_node.is_empty())).await;
+                    let sent = model.with(&[], |ncm: &mut Ncm| ncm.from_node.pop());
+                    assert_eq!(sent.unwrap(), frame, "{kind:?} {len}");
+                }
+                assert_eq!((exchange.counters().rx_errors, exchange.counters().tx_errors), (0, 0));
+            });
+        }
+    }
+}
+
+#[test]
+fn ncm_blocks_hold_several_frames_both_ways_whatever_the_adapter_asks_for() {
+    for (rules, has_crc, sizes) in [
+        ([4, 0, 4, 0], false, [16_384, 8192]),
+        ([32, 14, 32, 3], true, [2048, 2048]),
+        ([8, 2, 16, 40], false, [65_536, 65_536]),
+    ] {
+        let node = ncm(512, |ncm| (ncm.out_rules, ncm.has_crc, ncm.sizes) = (rules, has_crc, sizes));
+        on_node(Kind::Silicon, node, async |model, exchange| {
+            link_up(exchange).await;
+            for round in 0..20_usize {
+                let frames: Vec<_> = (0..6).map(|i| frame(60 + (round * 37 + i * 11) % 200, i)).collect();
+                model.with(&[], |ncm: &mut Ncm| ncm.send(&frames));
+                for frame in &frames {
+                    assert_eq!(&receive(exchange).await, frame);
+                }
+                frames.iter().for_each(|frame| send(exchange, frame));
+                wait(|| model.with(&[], |ncm: &mut Ncm| ncm.from_node.len() == frames.len())).await;
+                assert_eq!(model.with(&[], |ncm: &mut Ncm| std::mem::take(&mut ncm.from_node)), frames);
+            }
+            let most = model.with(&[], |ncm: &mut Ncm| ncm.blocks.iter().max().copied()).unwrap();
+            assert!(most >= 3, "{most}");
+            let size = model.with(&[], |ncm: &mut Ncm| ncm.input_size);
+            assert_eq!(size, (sizes[0] > 16_384).then_some(16_384), "blocks fit in a buffer");
+        });
+    }
+}
+
+#[test]
+fn an_ncm_adapter_tells_about_its_cable_and_may_know_no_settings() {
+    on_node(Kind::Silicon, ncm(512, |ncm| ncm.has_settings = false), async |model, exchange| {
+        for _ in 0..3 {
+            link_up(exchange).await;
+            model.with(&[], |ncm: &mut Ncm| ncm.notify(false));
+            wait(|| exchange.link() == Link::Down).await;
+            model.with(&[], |ncm: &mut Ncm| ncm.notify(true));
+        }
+    });
+}
+
+#[test]
+fn damaged_ncm_blocks_are_counted_and_the_next_one_arrives() {
+    let mut random = 0x5EED_000D_u64;
+    on_node(Kind::Emulator, ncm(512, |_| {}), async |model, exchange| {
+        link_up(exchange).await;
+        for round in 0..1000_usize {
+            model.with(&[], |ncm: &mut Ncm| {
+                ncm.send(&[frame(60, round), frame(61, round)]);
+                let block = ncm.to_node.back_mut().unwrap();
+                for _ in 0..1 + round % 3 {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    let at = [random % 12, block.len() as u64 - 20 + random % 20][round % 2];
+                    block[at as usize] = (random >> 40) as u8;
+                }
+                ncm.send(&[frame(99, round)]);
+            });
+            while receive(exchange).await != frame(99, round) {}
+        }
+        assert!(exchange.counters().rx_errors > 300, "{:?}", exchange.counters());
+        assert_eq!(exchange.counters().restarts, 0);
+    });
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod device;
 pub mod ecm;
 pub mod hub;
 pub mod model;
+pub mod ncm;
 pub mod rndis;
 
 pub use self::device::{Answer, Function, Node};
