@@ -8,7 +8,7 @@ use arm_pl011_uart::PL011Registers;
 use boards::soc::{Facts, InterruptController, RandomNumbers, Soc};
 use drivers::interrupts::{Bcm2836, Controller, Gic400};
 use drivers::uart::{Console, Emergency, MiniUart, Pl011};
-use rpi_pac::{armctrl, aux_mini_uart, dwc2, gpio, local_intc, mailbox, pm, rng, rng200};
+use rpi_pac::{armctrl, aux_mini_uart, dwc2, genet, gpio, local_intc, mailbox, pm, rng, rng200};
 use safe_mmio::UniqueMmioPointer;
 
 /// The register blocks of the running board.
@@ -27,6 +27,8 @@ pub(crate) struct Blocks {
     pub(crate) rng: RngRegisters,
     /// DWC2 USB controller.
     pub(crate) usb: UniqueMmioPointer<'static, dwc2::Registers>,
+    /// GENET Ethernet controller, where the SoC has one. Not every board with that SoC does, nor does an emulated one.
+    pub(crate) genet: Option<UniqueMmioPointer<'static, genet::Registers>>,
     /// Interrupt controller.
     pub(crate) interrupts: Controller<'static>,
 }
@@ -89,6 +91,10 @@ pub(crate) fn claim() -> Result<(Soc, Blocks), u64> {
             // SAFETY: see above; on an emulated board whoever accesses it gets an abort, which is no undefined behaviour.
             RandomNumbers::Rng200(addr) => RngRegisters::Rng200(unsafe { block(addr) }),
         },
+        genet: facts.genet.map(|addr| {
+            // SAFETY: see above; where there is none, an access gives an abort, which is no undefined behaviour.
+            unsafe { block(addr) }
+        }),
         interrupts,
     };
     Ok((soc, blocks))

@@ -3,6 +3,7 @@
 
 use core::fmt::Write;
 
+use boards::Ethernet;
 use boards::revision::Revision;
 use boards::soc::Soc;
 use drivers::device_tree::DeviceTree;
@@ -64,6 +65,12 @@ impl BoardFacts {
             let _ = write!(facts.model, "{shown}");
         }
         facts
+    }
+
+    /// Returns whether the board has a GENET Ethernet controller that can be accessed.
+    pub(crate) fn has_genet(&self) -> bool {
+        let ethernet = Revision(self.revision).board().and_then(|board| board.ethernet);
+        !self.is_emulated && ethernet == Some(Ethernet::Genet)
     }
 
     fn complete(&mut self, tree: &DeviceTree<'_>) {

@@ -61,6 +61,8 @@ const UART_CLOCK_HZ: u32 = 48_000_000;
 const CORE_CLOCK_HZ: u32 = 250_000_000;
 /// Receive buffers: more than a controller on USB can have under way at once.
 const RX_BUFFERS: usize = 64;
+/// Receive buffers for GENET: its ring holds all of them.
+const GENET_RX_BUFFERS: usize = nic::exchange::RX_BUFFERS;
 /// Bytes of a receive buffer: the largest burst of a USB NIC.
 const RX_BUFFER_LEN: usize = 2048;
 /// Bytes of a transmit buffer: a frame, the longest headroom and padding of a USB NIC.
@@ -108,7 +110,8 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let claims = Box::leak(Box::new(UsbNics { prefer: preference(config.usbnet) }));
     let Ok(bus) = Bus::new(controller, claims, &mut pool) else { no_memory("USB") };
     let bus: &'static Bus<'static> = Box::leak(Box::new(bus));
-    let exchange = make_exchange(&mut pool);
+    let genet = blocks.genet.filter(|_| board.has_genet()).zip(facts.irqs.genet.map(|[line_a, _]| line_a));
+    let exchange = make_exchange(&mut pool, if genet.is_some() { GENET_RX_BUFFERS } else { RX_BUFFERS });
     let seed = seed(rng, entry_ticks);
     let id = if board.serial == 0 { seed } else { board.serial };
     let nic_board = BoardInfo { mac: board.mac.map(MacAddress), id };
@@ -127,7 +130,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
             spawner.spawn(tasks::console_task(node, stack, uart, uart_irq, config.report_s)?);
             spawner.spawn(tasks::sampler_task(node, stack, mailbox, memory)?);
             spawner.spawn(tasks::usb_task(controller, facts.irqs.usb, bus)?);
-            spawner.spawn(tasks::nic_task(bus, exchange, nic_board)?);
+            spawner.spawn(tasks::nic_task(bus, exchange, nic_board, genet)?);
             if let Some(server) = config.syslog {
                 spawner.spawn(tasks::syslog_task(stack, server)?);
             }
@@ -208,9 +211,9 @@ fn power_usb(mailbox: &mut Mailbox<'_>) {
     }
 }
 
-fn make_exchange(pool: &mut DmaPool) -> &'static FrameExchange {
+fn make_exchange(pool: &mut DmaPool, rx_buffers: usize) -> &'static FrameExchange {
     let mut take = |count, len| (0..count).map_while(|_| pool.take(len)).collect::<Vec<_>>();
-    let (rx, tx) = (take(RX_BUFFERS, RX_BUFFER_LEN), take(TX_BUFFERS, TX_BUFFER_LEN));
+    let (rx, tx) = (take(rx_buffers, RX_BUFFER_LEN), take(TX_BUFFERS, TX_BUFFER_LEN));
     Box::leak(Box::new(FrameExchange::new(rx, tx)))
 }
 

@@ -8,11 +8,12 @@ use drivers::interrupts::Irq;
 use drivers::mailbox::Mailbox;
 use drivers::uart::Console;
 use embassy_executor::{SpawnError, Spawner, task};
-use log::error;
+use log::{error, warn};
 use net::{Stack, address, http, services};
 use nic::exchange::FrameExchange;
+use nic::genet::Genet;
 use nic::usbnet::BoardInfo;
-use rpi_pac::dwc2;
+use rpi_pac::{dwc2, genet};
 use safe_mmio::UniqueMmioPointer;
 use usb::bus::Bus;
 use usb::dwc2::Controller;
@@ -107,9 +108,22 @@ pub(crate) async fn usb_task(controller: &'static UsbController, irq: Irq, bus: 
     match bus.run().await {}
 }
 
-/// The network controller, whichever is plugged in.
+/// The network controller: GENET where there is one; otherwise whichever is plugged in.
+///
+/// A cable is not a reason to change over: a node has one interface, with one address and one name.
 #[task]
-pub(crate) async fn nic_task(bus: &'static Bus<'static>, exchange: &'static FrameExchange, board: BoardInfo) {
+pub(crate) async fn nic_task(
+    bus: &'static Bus<'static>,
+    exchange: &'static FrameExchange,
+    board: BoardInfo,
+    genet: Option<(UniqueMmioPointer<'static, genet::Registers>, Irq)>,
+) {
+    if let Some((registers, irq)) = genet {
+        match Genet::identify(registers, board.address(None)) {
+            Ok(genet) => match Box::leak(Box::new(genet)).run(exchange, || interrupt::wait(irq)).await {},
+            Err(error) => warn!("nic: {error}"),
+        }
+    }
     match nic::usbnet::run(bus, exchange, &board).await {}
 }
 

@@ -110,6 +110,7 @@ impl<'a> Genet<'a> {
     /// Drives the controller for ever. `interrupt` waits until line A is raised; while nobody waits the line may stay
     /// raised without effect.
     pub async fn run(&mut self, exchange: &FrameExchange, interrupt: impl AsyncFn()) -> Infallible {
+        log::info!("nic: {NAME} {}", self.address);
         let mut told = Told::default();
         let mut rest = REST_MIN;
         exchange.attach(NicInfo { driver: NAME, mac: self.address, tx_headroom: 0 });
