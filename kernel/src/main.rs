@@ -6,6 +6,7 @@ extern crate alloc;
 
 mod announce;
 mod board;
+mod certificate;
 mod console;
 mod cpu;
 mod facts;
@@ -263,6 +264,7 @@ fn node_info(config: &Config, board: &BoardFacts) -> NodeInfo {
         soc: board.soc.facts().name.chars().collect(),
         revision: board.revision,
         serial: board.serial,
+        is_emulated: board.is_emulated,
         version: VERSION,
         build: option_env!("MINIPIRACK_BUILD").unwrap_or("unknown"),
     }

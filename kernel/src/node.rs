@@ -13,8 +13,8 @@ use crate::logger::LogReader;
 
 /// Counters by kind that are kept for the sinks.
 const KINDS: usize = 64;
-/// Tasks that wait for news: console, syslog, and two to spare.
-const READERS: usize = 4;
+/// Tasks that wait for news: console, certificates, syslog, and two to spare.
+const READERS: usize = 5;
 
 /// Starts, stops and watches the workloads.
 pub(crate) static MANAGER: Manager = Manager::new();
@@ -59,7 +59,7 @@ impl Node {
 
     /// Shows everything that is known to `show`, which must not wait for anything.
     pub(crate) fn with_snapshot<R>(&self, show: impl FnOnce(&Snapshot<'_>) -> R) -> R {
-        let workloads = MANAGER.statuses();
+        let (workloads, certificate) = (MANAGER.statuses(), MANAGER.certificate());
         let state = self.state.borrow();
         show(&Snapshot {
             node: &state.info,
@@ -67,6 +67,7 @@ impl Node {
             sample: &state.sample,
             history: state.history,
             workloads: &workloads,
+            certificate: certificate.as_ref(),
             crashes: &state.crashes,
             malformed: &state.malformed,
             events: &state.events,

@@ -7,7 +7,7 @@ use core::fmt;
 use net::http::Pages;
 use telemetry::Snapshot;
 use telemetry::metrics::Names;
-use telemetry::sinks::{Sink, page, prometheus};
+use telemetry::sinks::{Sink, certificate, page, prometheus};
 
 use crate::node::Node;
 
@@ -74,6 +74,11 @@ impl Pages for NodePages {
                 Names::Strict => self.metrics.write(self.node, out),
                 Names::NodeExporter => self.all_metrics.write(self.node, out),
             }),
+            "/certify" => {
+                // Writing to a String does not fail.
+                self.node.with_snapshot(|now| _ = certificate::render(now, out));
+                Some(certificate::SINK.content_type)
+            }
             // For load balancers, and for measuring the server itself.
             "/health" => {
                 out.push_str("ok\n");

@@ -24,7 +24,7 @@ use crate::pages::NodePages;
 use crate::sampler::{self, FixedMemory};
 use crate::shell_node::CommandNode;
 use crate::workloads::{self, NodeEnv};
-use crate::{announce, console, mem, syslog};
+use crate::{announce, certificate, console, mem, syslog};
 
 /// The USB controller with its registers.
 pub(crate) type UsbController = Controller<UniqueMmioPointer<'static, dwc2::Registers>>;
@@ -38,6 +38,7 @@ const WORKERS: usize = 3;
 
 /// Starts what the network consists of.
 pub(crate) fn spawn_network(spawner: Spawner, node: &'static Node, stack: &'static Stack) -> Result<(), SpawnError> {
+    spawner.spawn(certificate_task(node)?);
     spawner.spawn(stack_task(stack)?);
     spawner.spawn(ipv4_task(stack)?);
     spawner.spawn(ipv6_task(stack)?);
@@ -57,7 +58,7 @@ pub(crate) fn spawn_network(spawner: Spawner, node: &'static Node, stack: &'stat
         spawner.spawn(http_task(pages, stack)?);
     }
     for core in 1..=WORKERS {
-        spawner.spawn(ping_task(stack, core)?);
+        spawner.spawn(answer_task(node, stack, core)?);
     }
     Ok(())
 }
@@ -125,6 +126,11 @@ pub(crate) async fn nic_task(
         }
     }
     match nic::usbnet::run(bus, exchange, &board).await {}
+}
+
+#[task]
+async fn certificate_task(node: &'static Node) {
+    certificate::tell(node).await
 }
 
 #[task]
@@ -199,8 +205,8 @@ async fn http_task(pages: &'static NodePages, stack: &'static Stack) {
 }
 
 #[task(pool_size = WORKERS)]
-async fn ping_task(stack: &'static Stack, core: usize) {
-    workloads::answer(stack, core).await
+async fn answer_task(node: &'static Node, stack: &'static Stack, core: usize) {
+    workloads::answer(node, stack, core).await
 }
 
 #[task(pool_size = 4)]

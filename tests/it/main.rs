@@ -5,6 +5,7 @@
 
 mod addresses;
 mod boot;
+mod certify;
 mod crash;
 mod discovery;
 mod http;

@@ -26,6 +26,14 @@ impl NtpServer {
     /// # Errors
     /// When the port can't be opened.
     pub fn start(unix_time_s: u64) -> Result<Self> {
+        Self::start_fast(unix_time_s, 0)
+    }
+
+    /// Starts a server whose clock is also too fast, by `ppm` millionths.
+    ///
+    /// # Errors
+    /// When the port can't be opened.
+    pub fn start_fast(unix_time_s: u64, ppm: u32) -> Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 123)).context("opening the NTP server's port")?;
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
         let is_stopping = Arc::new(AtomicBool::new(false));
@@ -37,7 +45,8 @@ impl NtpServer {
                 let mut buffer = [0; 128];
                 while !is_stopping.load(Ordering::Relaxed) {
                     let Ok((len, from)) = socket.recv_from(&mut buffer) else { continue };
-                    let now = Duration::from_secs(unix_time_s) + started.elapsed();
+                    let elapsed = started.elapsed();
+                    let now = Duration::from_secs(unix_time_s) + elapsed + elapsed / 1_000_000 * ppm;
                     if let Some(reply) = reply(&buffer[..len], now) {
                         requests.fetch_add(1, Ordering::Relaxed);
                         // A lost reply is seen by the test as a clock that was not set.

@@ -143,12 +143,57 @@ fn server(stack: &Stack, turn: usize) -> Option<IpAddr> {
     servers.get(turn.checked_rem(servers.len())?).copied().map(IpAddr::V4)
 }
 
+/// What a server told at one moment, for measuring how fast the node's clock goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// A moment by the node's clock.
+    pub at: Instant,
+    /// The same moment by the server's, in microseconds since 1970.
+    pub unix_micros: u64,
+    /// How many microseconds the two may be apart: half the way to the server and back. The server's own error is not in it.
+    pub error_micros: u64,
+}
+
+/// Why a server told nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MeasureError {
+    /// No server is known, or it can't be reached yet.
+    #[error("no time server is known")]
+    NoServer,
+    /// It did not answer in time, or not with the time.
+    #[error("the time server did not answer")]
+    NoAnswer,
+}
+
+/// Asks the server for the time once, without setting the clock by it.
+///
+/// # Errors
+/// When there is no server, or it does not answer within two seconds.
+pub async fn measure(stack: &'static Stack) -> Result<Reading, MeasureError> {
+    let server = server(stack, 0).ok_or(MeasureError::NoServer)?;
+    match with_timeout(REPLY_TIMEOUT, exchange(stack, server)).await {
+        Ok(Ok(reply)) => {
+            let sync = sync(&reply, server, Instant::now());
+            let unix_micros = sync.boot_micros.saturating_add(sync.at.as_micros());
+            Ok(Reading { at: sync.at, unix_micros, error_micros: reply.roundtrip / 2 })
+        }
+        result => {
+            stack.counters().count(if result.is_ok() { Event::SntpMalformed } else { Event::SntpTimeout });
+            Err(MeasureError::NoAnswer)
+        }
+    }
+}
+
 async fn ask(stack: &'static Stack, server: IpAddr) -> Result<Sync, sntpc::Error> {
+    let reply = exchange(stack, server).await?;
+    Ok(sync(&reply, server, Instant::now()))
+}
+
+async fn exchange(stack: &'static Stack, server: IpAddr) -> Result<NtpResult, sntpc::Error> {
     let socket = UdpSocket::bind(stack, 0, 2, 512).map_err(|_| sntpc::Error::Network)?;
     let clock = BootClock { now_micros: 0 };
     let socket = NtpSocket { socket: RefCell::new(socket) };
-    let reply = sntpc::get_time(SocketAddr::new(server, NTP_PORT), &socket, NtpContext::new(clock)).await?;
-    Ok(sync(&reply, server, Instant::now()))
+    sntpc::get_time(SocketAddr::new(server, NTP_PORT), &socket, NtpContext::new(clock)).await
 }
 
 fn sync(reply: &NtpResult, server: IpAddr, now: Instant) -> Sync {

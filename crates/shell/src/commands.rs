@@ -44,6 +44,7 @@ commands! {
     top,
     log,
     workload,
+    certify,
     reboot,
     debug,
     exit,

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on should panic"))]
 
+pub mod certificate;
 pub mod counted;
 pub mod histogram;
 pub mod history;
@@ -24,6 +25,7 @@ pub mod snapshot;
 pub mod units;
 pub mod workload_status;
 
+pub use certificate::Certificate;
 pub use counted::Counted;
 pub use histogram::Histogram;
 pub use history::History;

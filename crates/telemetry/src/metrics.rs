@@ -9,6 +9,7 @@ use core::fmt;
 use crate::histogram::Histogram;
 use crate::snapshot::Snapshot;
 
+mod certificate;
 mod cpu;
 mod memory;
 mod network;
@@ -176,7 +177,8 @@ fn fraction(f: &mut fmt::Formatter<'_>, n: u64, digits: u32) -> fmt::Result {
 }
 
 /// Every metric, by subject.
-pub static METRICS: Table = Table(&[cpu::METRICS, memory::METRICS, network::METRICS, node::METRICS, workload::METRICS]);
+pub static METRICS: Table =
+    Table(&[certificate::METRICS, cpu::METRICS, memory::METRICS, network::METRICS, node::METRICS, workload::METRICS]);
 
 /// The metrics of every subject, one after the other.
 pub struct Table(&'static [&'static [Metric]]);

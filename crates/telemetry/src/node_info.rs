@@ -17,6 +17,8 @@ pub struct NodeInfo {
     pub revision: u32,
     /// Serial number of the board; 0 if it has none.
     pub serial: u64,
+    /// Whether the board is an emulator's.
+    pub is_emulated: bool,
     /// Version of the image.
     pub version: &'static str,
     /// What identifies the build, such as an abbreviated commit; empty if not known.

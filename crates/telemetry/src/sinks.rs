@@ -23,6 +23,7 @@ macro_rules! sinks {
 }
 
 sinks! {
+    certificate,
     console,
     page,
     prometheus,

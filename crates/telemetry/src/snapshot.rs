@@ -1,5 +1,6 @@
 //! Everything a sink may show, borrowed for the moment of showing it.
 
+use crate::certificate::Certificate;
 use crate::counted::Counted;
 use crate::histogram::Histogram;
 use crate::history::History;
@@ -22,6 +23,8 @@ pub struct Snapshot<'a> {
     pub history: &'a History,
     /// What each workload core runs, with the time that its operations took.
     pub workloads: &'a [(WorkloadStatus, &'a Histogram)],
+    /// What the last acceptance test of the board has found.
+    pub certificate: Option<&'a Certificate>,
     /// Crashes that the node remembers, by reason.
     pub crashes: &'a [Counted],
     /// Frames and messages from the network that could not be parsed, by layer.

@@ -4,13 +4,14 @@ use crate::Workload;
 
 macro_rules! workloads {
     ($($name:ident),+ $(,)?) => {
-        $(mod $name;)+
+        $(pub(crate) mod $name;)+
         /// Every workload.
         pub static WORKLOADS: &[&dyn Workload] = &[$(&$name::WORKLOAD),+];
     };
 }
 
 workloads! {
+    certify,
     cpu,
     idle,
     memory,

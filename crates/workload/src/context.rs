@@ -6,6 +6,7 @@ use embassy_time::{Duration, Instant, Timer};
 use telemetry::Histogram;
 use telemetry::sample::WorkloadCounts;
 
+use crate::certify::record::Record;
 use crate::env::Env;
 
 /// The longest that a workload sleeps without a sign of progress.
@@ -18,6 +19,7 @@ pub struct Context<'a> {
     pub(crate) figures: &'a Figures,
     pub(crate) durations: &'a Histogram,
     pub(crate) env: &'a dyn Env,
+    pub(crate) record: &'a Record,
     pub(crate) buffer: &'a mut [u64],
 }
 
@@ -83,6 +85,9 @@ impl<'a> Context<'a> {
 /// Why a workload gave up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
+    /// A test of the board has failed.
+    #[error("the board failed the test: the certificate says why")]
+    Board,
     /// The core has too little memory for it.
     #[error("needs {needed} bytes of memory, this core has {available}: give a smaller size")]
     Memory {

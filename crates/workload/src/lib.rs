@@ -17,6 +17,7 @@ extern crate alloc;
 use testkit as _;
 
 pub mod builtin;
+mod certify;
 pub mod context;
 pub mod core_set;
 pub mod env;
@@ -32,7 +33,7 @@ use core::pin::Pin;
 pub use builtin::WORKLOADS;
 pub use context::{Context, Failure};
 pub use core_set::CoreSet;
-pub use env::{Env, PingFailure};
+pub use env::{Env, Observation, PingFailure, TimeFailure, TimeReading};
 pub use manager::{Manager, StartError};
 pub use parameter::{Parameter, Values};
 pub use run::run_core;
@@ -54,6 +55,11 @@ pub trait Workload: Sync {
 
     /// Returns what can be set.
     fn parameters(&self) -> &'static [&'static Parameter];
+
+    /// Returns the cores to run on when nobody names any: all of these, or one that is free if the set is empty.
+    fn default_cores(&self) -> CoreSet {
+        CoreSet::EMPTY
+    }
 
     /// Runs until it is done or dropped.
     ///

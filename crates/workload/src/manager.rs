@@ -9,8 +9,9 @@ use embassy_sync::signal::Signal;
 use embassy_time::{Duration, Instant};
 use heapless::Vec;
 use telemetry::sample::WorkloadCounts;
-use telemetry::{Histogram, WorkloadState, WorkloadStatus};
+use telemetry::{Certificate, Histogram, WorkloadState, WorkloadStatus};
 
+use crate::certify::record::Record;
 use crate::context::{Failure, Figures};
 use crate::core_set::CoreSet;
 use crate::spec::{Spec, SpecError};
@@ -22,6 +23,7 @@ pub const STALL: Duration = Duration::from_secs(6);
 /// The orders to the cores and what they report.
 pub struct Manager {
     slots: [Slot; telemetry::CORES],
+    pub(crate) record: Record,
 }
 
 /// Why nothing was started.
@@ -39,12 +41,13 @@ impl Manager {
     /// Makes a manager of cores that run nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self { slots: [const { Slot::new() }; telemetry::CORES] }
+        Self { slots: [const { Slot::new() }; telemetry::CORES], record: Record::new() }
     }
 
     /// Starts the workload that `text` specifies (see [`Spec::parse`]) and returns where.
     ///
-    /// It runs on `cores` if given, else on the cores that `text` names, else on the lowest free core. On a named core it
+    /// It runs on `cores` if given, else on the cores that `text` names, else on the workload's usual cores, else on the lowest
+    /// free core. On a named core it
     /// replaces what ran there. It starts as soon as the core takes the order: at once, or when the core comes up.
     ///
     /// # Errors
@@ -53,7 +56,8 @@ impl Manager {
     pub fn start(&self, text: &str, cores: Option<CoreSet>) -> Result<CoreSet, StartError> {
         let spec = Spec::parse(text)?;
         let named = cores.or(spec.cores).filter(|cores| !cores.is_empty());
-        let cores = named.unwrap_or_else(|| self.first_free());
+        let usual = Some(spec.workload.default_cores()).filter(|cores| !cores.is_empty());
+        let cores = named.or(usual).unwrap_or_else(|| self.first_free());
         if cores.is_empty() {
             return Err(StartError::NoFreeCore);
         }
@@ -91,6 +95,12 @@ impl Manager {
     #[must_use]
     pub fn counts(&self) -> [WorkloadCounts; telemetry::CORES] {
         self.slots.each_ref().map(|slot| slot.figures.read())
+    }
+
+    /// Returns what the acceptance test that runs, or ran last, has found.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Certificate> {
+        self.record.certificate()
     }
 
     pub(crate) fn slot(&self, core: u8) -> Option<&Slot> {

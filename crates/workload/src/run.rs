@@ -28,8 +28,14 @@ pub async fn run_core(core: u8, manager: &Manager, env: &dyn Env, buffer: &mut [
             }
             Command::Start(spec) => {
                 slot.begin(&spec);
-                let context =
-                    Context { core, figures: &slot.figures, durations: &slot.durations, env, buffer: &mut *buffer };
+                let context = Context {
+                    core,
+                    figures: &slot.figures,
+                    durations: &slot.durations,
+                    env,
+                    record: &manager.record,
+                    buffer: &mut *buffer,
+                };
                 let work = spec.workload.run(&spec.values, context);
                 let deadline = async {
                     match spec.duration {

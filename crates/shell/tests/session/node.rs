@@ -59,6 +59,7 @@ impl Node for FakeNode {
             sample: self.history.newest().unwrap(),
             history: &self.history,
             workloads: &self.manager.statuses(),
+            certificate: self.manager.certificate().as_ref(),
             crashes: &[Counted { what: "panic", count: 2 }],
             malformed: &[Counted { what: "ipv4", count: 3 }],
             events: &[],

@@ -9,7 +9,7 @@ use std::io::Write;
 
 use fixture::Node;
 use telemetry::metrics::{METRICS, Names};
-use telemetry::sinks::{console, prometheus};
+use telemetry::sinks::{certificate, console, prometheus};
 
 fn prometheus_text(node: &Node, names: Names) -> String {
     let mut text = String::new();
@@ -67,6 +67,9 @@ fn values_are_those_of_the_newest_sample() {
     assert_eq!(get("minipirack_workload_errors_total", &[("core", "2")]), "3");
     assert_eq!(get("minipirack_workload_state", &[("core", "1"), ("state", "running")]), "1");
     assert_eq!(get("minipirack_workload_state", &[("core", "1"), ("state", "failed")]), "0");
+    assert_eq!(get("minipirack_certificate_check", &[("check", "power"), ("outcome", "failed")]), "1");
+    assert_eq!(get("minipirack_certificate_check", &[("check", "power"), ("outcome", "passed")]), "0");
+    assert_eq!(get("minipirack_certificate_verdict", &[("verdict", "FAIL")]), "1");
     assert_eq!(get("node_uname_info", &[("nodename", "pi-123456"), ("machine", "aarch64")]), "1");
     assert_eq!(get("node_network_info", &[("address", "b8:27:eb:12:34:56"), ("duplex", "full")]), "1");
     assert_eq!(get("minipirack_network_address_info", &[("source", "dhcp")]), "1");
@@ -141,4 +144,36 @@ fn the_console_line_says_what_is_wrong() {
 #[test]
 fn the_console_line_of_a_node_that_knows_nothing_is_short() {
     assert_eq!(console_line(&Node::just_started()), "0.0s mem 0.0/0.0MB link no controller");
+}
+
+#[test]
+fn a_certificate_is_a_report_that_can_be_sent() {
+    let mut text = String::new();
+    let mut node = Node::at_work(12);
+    node.info.is_emulated = true;
+    node.show(|snapshot| certificate::render(snapshot, &mut text)).unwrap();
+    let wanted = "\
+MiniPiRack 0.1.0 (abcdef0), pi-123456
+board        Raspberry Pi 3 Model B, revision a02082, serial 0000123456789abc, BCM2837, 960.0 MiB
+             emulated: this says nothing about a real board
+network      cdc_ether b8:27:eb:12:34:56
+test         of 60 s, begun 2 s after power-on
+cores        pass         what was seen of cores
+core0        pass         what was seen of core0
+memory       pass         what was seen of memory
+link         pass         what was seen of link
+frames       pass         what was seen of frames
+temperature  pass         what was seen of temperature
+power        FAIL         what was seen of power
+clock        NOT CHECKED  what was seen of clock
+verdict      FAIL; failed: power; not checked: clock
+";
+    assert_eq!(text, wanted);
+}
+
+#[test]
+fn without_a_certificate_the_report_says_how_to_get_one() {
+    let mut text = String::new();
+    Node::just_started().show(|snapshot| certificate::render(snapshot, &mut text)).unwrap();
+    assert!(text.contains("workload start certify") && text.ends_with('\n'), "{text}");
 }

@@ -53,7 +53,7 @@ impl Workload for Cpu {
         let load = values.number(&LOAD);
         let slice = Duration::from_micros(values.number(&SLICE));
         Box::pin(async move {
-            let expected = Blocks::expected();
+            let expected = Blocks::expected(STEPS);
             let mut blocks = Blocks::default();
             let mut debt = Debt::default();
             let mut began = context.now();
@@ -110,9 +110,9 @@ impl Debt {
 
 /// The results of a block.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Blocks {
-    integer: u64,
-    float: f64,
+pub(crate) struct Blocks {
+    pub(crate) integer: u64,
+    pub(crate) float: f64,
 }
 
 /// Multiplier and increment of a linear congruential generator, by Knuth (MMIX).
@@ -121,7 +121,7 @@ const C: u64 = 1_442_695_040_888_963_407;
 
 impl Blocks {
     /// Computes step by step.
-    fn compute(steps: u32) -> Self {
+    pub(crate) fn compute(steps: u32) -> Self {
         let (mut integer, mut float, mut x) = (1u64, 0.0f64, 0.5f64);
         for _ in 0..steps {
             // Wraps: arithmetic is modulo 2^64.
@@ -134,22 +134,22 @@ impl Blocks {
     }
 
     /// Finds the same by another way: the generator jumps by repeated squaring, the sum has a closed form.
-    fn expected() -> Self {
+    pub(crate) fn expected(steps: u32) -> Self {
         // n steps are x → m·x + c; doing it twice is x → m²·x + (m + 1)·c.
         let (mut m, mut c) = (A, C);
         let (mut multiplier, mut increment) = (1u64, 0u64);
-        let mut steps = STEPS;
-        while steps > 0 {
-            if steps & 1 == 1 {
+        let mut rest = steps;
+        while rest > 0 {
+            if rest & 1 == 1 {
                 multiplier = multiplier.wrapping_mul(m);
                 increment = increment.wrapping_mul(m).wrapping_add(c);
             }
             c = m.wrapping_add(1).wrapping_mul(c);
             m = m.wrapping_mul(m);
-            steps >>= 1;
+            rest >>= 1;
         }
         // Σ (k + ½)² for k < n is n(4n² − 1)/12.
-        let n = u64::from(STEPS);
+        let n = u64::from(steps);
         let twelfths = n * (4 * n * n - 1);
         Self { integer: multiplier.wrapping_add(increment), float: twelfths as f64 / 12.0 }
     }
@@ -161,8 +161,8 @@ mod tests {
 
     #[test]
     fn both_ways_give_the_same_result() {
-        assert_eq!(Blocks::compute(STEPS), Blocks::expected());
-        assert_ne!(Blocks::compute(STEPS - 1), Blocks::expected());
+        assert_eq!(Blocks::compute(STEPS), Blocks::expected(STEPS));
+        assert_ne!(Blocks::compute(STEPS - 1), Blocks::expected(STEPS));
     }
 
     #[test]
