@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | `firmware` | the Pi's own firmware files |
+//! | `flash` | an image put on a card |
 //! | `image` | what a board boots, and the image of a card |
 //! | `run` | one virtual node on this terminal |
 //! | `symbols` | names and places of code addresses, from the ELF file |
@@ -13,6 +14,7 @@
 
 mod annotate;
 mod firmware;
+mod flash;
 mod image;
 mod progress;
 mod run;
@@ -48,6 +50,7 @@ Examples:
   cargo run -- --pcap node.pcap                    the same, recording its network traffic
   cargo run -- build                               only the image: target/kernel8.img, target/kernel.elf
   cargo run -- image --cmdline name=web-1          an SD card for a real board: rack.img
+  cargo run -- flash /dev/sdX --image rack.img     puts it on a card; without a device it lists the cards
   cargo run -- symbolize < report.txt              names for the addresses of a real board's crash report
   cargo run -- bench                               measures a virtual node";
 
@@ -57,6 +60,8 @@ enum Action {
     Build,
     /// Makes the image of an SD card for real boards.
     Image(image::Options),
+    /// Writes an SD card and reads it back; lists the cards that are plugged in when none is named.
+    Flash(flash::Options),
     /// Runs one virtual node: its console on this terminal, its ports on localhost. The default command.
     Run(run::Options),
     /// Puts function names and source lines to the addresses of a crash report on standard input.
@@ -85,6 +90,7 @@ fn main() -> ExitCode {
         Some(Action::Run(options)) => run::run(&options),
         Some(Action::Build) => build(),
         Some(Action::Image(options)) => image::image(&options),
+        Some(Action::Flash(options)) => flash::flash(&options),
         Some(Action::Symbolize(options)) => symbolize(options.elf),
         Some(Action::Bench(options)) => bench(&options.arguments),
     };

@@ -61,6 +61,35 @@ impl Progress {
     }
 }
 
+/// Bytes that pass.
+pub(crate) struct Bar {
+    bar: Option<ProgressBar>,
+}
+
+impl Bar {
+    /// Shows that `what` has begun with the first of `len` bytes.
+    pub(crate) fn start(what: &'static str, len: u64) -> Self {
+        if !io::stderr().is_terminal() {
+            say(what);
+            return Self { bar: None };
+        }
+        let template = "{prefix:12} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        let bar = ProgressBar::new(len).with_prefix(what);
+        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar: Some(bar) }
+    }
+
+    /// Shows how many bytes have passed.
+    pub(crate) fn set(&self, done: u64) {
+        self.bar.iter().for_each(|bar| bar.set_position(done));
+    }
+
+    /// Takes it off the screen.
+    pub(crate) fn end(self) {
+        self.bar.iter().for_each(ProgressBar::finish_and_clear);
+    }
+}
+
 /// Returns whether a line is more than a step: a warning of the compiler and what belongs to it. An error's lines come
 /// with the error.
 fn is_message_of_cargo(line: &str) -> bool {
