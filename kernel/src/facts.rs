@@ -3,9 +3,9 @@
 
 use core::fmt::Write;
 
-use boards::Ethernet;
 use boards::revision::Revision;
 use boards::soc::Soc;
+use boards::{Ethernet, Led};
 use drivers::device_tree::DeviceTree;
 use drivers::mailbox::{
     ArmMemory, BoardMac, BoardRevision, BoardSerial, COMMAND_LINE_LEN, CommandLine, FirmwareRevision, Mailbox,
@@ -26,6 +26,8 @@ pub(crate) struct BoardFacts {
     pub(crate) revision: u32,
     /// Its serial number, or 0.
     pub(crate) serial: u64,
+    /// Its LED.
+    pub(crate) led: Option<Led>,
     /// The MAC address that the firmware has for it.
     pub(crate) mac: Option<[u8; 6]>,
     /// Bytes of RAM that the ARM cores have, also what lies above the first GiB and is not used.
@@ -48,6 +50,7 @@ impl BoardFacts {
             model: String::new(),
             revision: revision.map_or(0, |revision| revision.0),
             serial: ask.get(&BoardSerial).unwrap_or(0),
+            led: revision.and_then(Revision::board).and_then(|board| board.led),
             mac: ask.get(&BoardMac),
             memory_bytes: low_memory + revision.map_or(0, Revision::memory_above_1_gib),
             command_line: Vec::new(),

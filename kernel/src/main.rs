@@ -10,6 +10,7 @@ mod certificate;
 mod console;
 mod cpu;
 mod facts;
+mod locate;
 mod logger;
 mod mem;
 mod node;
@@ -31,10 +32,11 @@ use config::{Config, Ip};
 use crash::BlackBox;
 use drivers::gpio::Gpio;
 use drivers::interrupts::Irq;
+use drivers::led::Led;
 use drivers::mailbox::{self, Clock, ClockRate, Device, Mailbox, SetPower};
 use drivers::rng::{Bcm2835Rng, Rng, Rng200};
 use drivers::uart::{Console, MiniUart, Pl011};
-use drivers::watchdog::Watchdog;
+use drivers::watchdog::{ResetReason, Watchdog};
 use embassy_executor::SpawnError;
 use embassy_time::Instant;
 use hal::dma::DmaPool;
@@ -50,7 +52,7 @@ use usb::bus::Bus;
 use crate::board::RngRegisters;
 use crate::cpu::{CORES, entry, executor, fault, interrupt};
 use crate::facts::BoardFacts;
-use crate::node::{MANAGER, Node};
+use crate::node::{MANAGER, Node, SharedMailbox};
 use crate::sampler::FixedMemory;
 use crate::tasks::UsbController;
 
@@ -60,10 +62,12 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const UART_CLOCK_HZ: u32 = 48_000_000;
 /// The mini UART's clock when the firmware does not tell (config.txt, core_freq with enable_uart=1).
 const CORE_CLOCK_HZ: u32 = 250_000_000;
-/// Receive buffers for a controller on USB, and their length in bytes: few, for bursts.
-const USB_RX_BUFFERS: (usize, usize) = (32, 16 * 1024);
-/// Receive buffers for GENET: its ring holds all of them, with a frame in each.
-const GENET_RX_BUFFERS: (usize, usize) = (nic::exchange::RX_BUFFERS, 2048);
+/// Receive buffers: more than a controller on USB can have under way at once.
+const RX_BUFFERS: usize = 64;
+/// Receive buffers for GENET: its ring holds all of them.
+const GENET_RX_BUFFERS: usize = nic::exchange::RX_BUFFERS;
+/// Bytes of a receive buffer: the largest burst of a USB NIC.
+const RX_BUFFER_LEN: usize = 2048;
 /// Bytes of a transmit buffer: a frame, the longest headroom and padding of a USB NIC.
 const TX_BUFFER_LEN: usize = 2048;
 
@@ -83,7 +87,8 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
 
     let Some(buffer) = pool.take(mailbox::BUFFER_LEN) else { no_memory("the mailbox") };
     let mut mailbox = Mailbox::new(blocks.mailbox, buffer);
-    let (uart, uart_irq) = open_console(blocks.uart0, blocks.mini_uart, blocks.gpio, facts, &mut mailbox);
+    let mut gpio = Gpio::new(blocks.gpio);
+    let (uart, uart_irq) = open_console(blocks.uart0, blocks.mini_uart, &mut gpio, facts, &mut mailbox);
     let board = BoardFacts::find(soc, &mut mailbox, device_tree);
     info!("MiniPiRack {VERSION} on {}, {}", board.model, soc);
     // Early: its first numbers take time.
@@ -94,13 +99,14 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     if !config.ssh_keys.is_empty() {
         warn!("{} SSH keys are known, but this version has no SSH server yet", config.ssh_keys.len());
     }
-    let crashes = report_last_life();
+    let watchdog = Watchdog::new(blocks.pm);
+    let crashes = report_last_life(watchdog.reset_reason());
 
     if let Err(arrived) = entry::start_cores(soc) {
         error!("only {arrived} of {} cores have started; workloads run on these", CORES - 1);
     }
     interrupt::init_core();
-    supervisor::init(Watchdog::new(blocks.pm), config.watchdog && !board.is_emulated);
+    supervisor::init(watchdog, config.watchdog && !board.is_emulated);
     supervisor::watch("telemetry", &sampler::PROGRESS);
     supervisor::watch("the network", &sampler::NETWORK_PROGRESS);
     power_usb(&mut mailbox);
@@ -110,7 +116,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let Ok(bus) = Bus::new(controller, claims, &mut pool) else { no_memory("USB") };
     let bus: &'static Bus<'static> = Box::leak(Box::new(bus));
     let genet = blocks.genet.filter(|_| board.has_genet()).zip(facts.irqs.genet.map(|[line_a, _]| line_a));
-    let exchange = make_exchange(&mut pool, if genet.is_some() { GENET_RX_BUFFERS } else { USB_RX_BUFFERS });
+    let exchange = make_exchange(&mut pool, if genet.is_some() { GENET_RX_BUFFERS } else { RX_BUFFERS });
     let seed = seed(rng, entry_ticks);
     let id = if board.serial == 0 { seed } else { board.serial };
     let nic_board = BoardInfo { mac: board.mac.map(MacAddress), id };
@@ -122,14 +128,20 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
         }
     }
     let memory = FixedMemory::new(board.memory_bytes, &pool);
+    let led = board.led.map(|led| Led::new(led, gpio));
+    let has_led = led.is_some();
+    let mailbox: &'static SharedMailbox = Box::leak(Box::new(SharedMailbox::new(mailbox)));
     let since_entry = Instant::now().as_micros();
     info!("booted in {}.{:03} ms", since_entry / 1000, since_entry % 1000);
     executor::run(|spawner| {
         let spawn = || -> Result<(), SpawnError> {
-            spawner.spawn(tasks::console_task(node, stack, uart, uart_irq, config.report_s)?);
+            spawner.spawn(tasks::console_task(node, stack, uart, uart_irq, config.report_s, has_led)?);
             spawner.spawn(tasks::sampler_task(node, stack, mailbox, memory)?);
             spawner.spawn(tasks::usb_task(controller, facts.irqs.usb, bus)?);
             spawner.spawn(tasks::nic_task(bus, exchange, nic_board, genet)?);
+            if let Some(led) = led {
+                spawner.spawn(tasks::locate_task(led, mailbox)?);
+            }
             if let Some(server) = config.syslog {
                 spawner.spawn(tasks::syslog_task(stack, server)?);
             }
@@ -156,11 +168,10 @@ fn run_core(core: usize) -> ! {
 fn open_console(
     uart0: safe_mmio::UniqueMmioPointer<'static, arm_pl011_uart::PL011Registers>,
     mini: safe_mmio::UniqueMmioPointer<'static, rpi_pac::aux_mini_uart::Registers>,
-    gpio: safe_mmio::UniqueMmioPointer<'static, rpi_pac::gpio::Registers>,
+    gpio: &mut Gpio<'static>,
     facts: &Facts,
     mailbox: &mut Mailbox<'_>,
 ) -> (Option<Console<'static>>, Irq) {
-    let mut gpio = Gpio::new(gpio);
     let [tx, _] = CONSOLE_PINS;
     if gpio.function(tx) == Function::Alt5 {
         let clock_hz = mailbox.get(&ClockRate(Clock::Core)).unwrap_or(CORE_CLOCK_HZ);
@@ -168,7 +179,9 @@ fn open_console(
     }
     // The PL011 has one receiver: a Bluetooth chip must not be on it too.
     for pin in BLUETOOTH_PINS {
-        gpio.set_function(pin, Function::Input);
+        if gpio.function(pin) == Function::Alt3 {
+            gpio.set_function(pin, Function::Input);
+        }
     }
     for pin in CONSOLE_PINS {
         gpio.set_function(pin, Function::Alt0);
@@ -177,8 +190,9 @@ fn open_console(
     (Pl011::init(uart0, clock_hz).ok().map(Console::Pl011), facts.irqs.uart0)
 }
 
-/// Tells how the node's last life ended, and returns what the black box has counted.
-fn report_last_life() -> node::Counts {
+/// Tells how the node's last life ended, and returns what the black box has counted. Where there is no report, the reason
+/// for the reset is all that is known: a hang that only the hardware noticed, or power.
+fn report_last_life(reset: ResetReason) -> node::Counts {
     let Some(memory) = mem::black_box() else { return node::Counts::new() };
     let mut black_box = BlackBox::open(memory);
     let boots = black_box.count_boot();
@@ -186,7 +200,7 @@ fn report_last_life() -> node::Counts {
         warn!("the last life ended in a crash, number {} since power-on:", black_box.crash_count());
         report.to_string().lines().for_each(|line| warn!("| {line}"));
     }
-    info!("boot number {boots} since power-on");
+    info!("boot number {boots} since power-on; last reset: {reset}");
     let counts = black_box.crash_counts().map(|(kind, count)| Counted { what: kind.name(), count: count.into() });
     let counts = counts.collect();
     mem::clean_black_box();
@@ -210,9 +224,9 @@ fn power_usb(mailbox: &mut Mailbox<'_>) {
     }
 }
 
-fn make_exchange(pool: &mut DmaPool, (rx_count, rx_len): (usize, usize)) -> &'static FrameExchange {
+fn make_exchange(pool: &mut DmaPool, rx_buffers: usize) -> &'static FrameExchange {
     let mut take = |count, len| (0..count).map_while(|_| pool.take(len)).collect::<Vec<_>>();
-    let (rx, tx) = (take(rx_count, rx_len), take(TX_BUFFERS, TX_BUFFER_LEN));
+    let (rx, tx) = (take(rx_buffers, RX_BUFFER_LEN), take(TX_BUFFERS, TX_BUFFER_LEN));
     Box::leak(Box::new(FrameExchange::new(rx, tx)))
 }
 

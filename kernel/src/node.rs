@@ -2,7 +2,9 @@
 
 use core::cell::RefCell;
 
+use drivers::mailbox::Mailbox;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::mutex::Mutex;
 use embassy_sync::watch::Watch;
 use heapless::Vec;
 use static_cell::ConstStaticCell;
@@ -21,6 +23,9 @@ pub(crate) static MANAGER: Manager = Manager::new();
 
 /// In a static, because it is too large to be made on a stack.
 static HISTORY: ConstStaticCell<History> = ConstStaticCell::new(History::new());
+
+/// The firmware's mailbox, for one task of core 0 at a time.
+pub(crate) type SharedMailbox = Mutex<NoopRawMutex, Mailbox<'static>>;
 
 /// Counters by kind.
 pub(crate) type Counts = Vec<Counted, KINDS>;

@@ -14,7 +14,7 @@ use telemetry::{Counted, LogRing, NetInfo, Sample};
 use crate::cpu::{CORES, executor, interrupt, time};
 use crate::logger;
 use crate::mem::{heap, stacks};
-use crate::node::{Counts, MANAGER, Node};
+use crate::node::{Counts, MANAGER, Node, SharedMailbox};
 
 /// How often.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -57,13 +57,13 @@ impl FixedMemory {
 }
 
 /// Samples for ever.
-pub(crate) async fn run(node: &Node, stack: &Stack, mut mailbox: Mailbox<'static>, memory: FixedMemory) -> ! {
+pub(crate) async fn run(node: &Node, stack: &Stack, mailbox: &SharedMailbox, memory: FixedMemory) -> ! {
     let mut ticker = Ticker::every(PERIOD);
     let mut is_told = false;
     let mut sample = Sample::EMPTY;
     let mut network_seen = stack.progress();
     loop {
-        sample = take(stack, &mut mailbox, memory, &sample).await;
+        sample = take(stack, &mut *mailbox.lock().await, memory, &sample).await;
         let status = stack.status();
         let (malformed, events) = counts(stack);
         node.update(sample, &status.name, shown(&status, sample.at_us), malformed, events);

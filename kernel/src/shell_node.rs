@@ -3,7 +3,7 @@
 use core::cell::Cell;
 use core::fmt;
 
-use embassy_time::Instant;
+use embassy_time::{Duration, Instant};
 use net::Stack;
 use shell::{Crash, Node as ShellNode};
 use telemetry::Snapshot;
@@ -11,6 +11,7 @@ use telemetry::log_ring::LogLines;
 use workload::Manager;
 
 use crate::cpu::provoke;
+use crate::locate;
 use crate::logger::LogReader;
 use crate::node::{MANAGER, Node};
 
@@ -37,6 +38,7 @@ impl Order {
 pub(crate) struct CommandNode {
     pub(crate) node: &'static Node,
     pub(crate) stack: &'static Stack,
+    pub(crate) has_led: bool,
     pub(crate) order: Cell<Option<Order>>,
 }
 
@@ -64,6 +66,13 @@ impl ShellNode for CommandNode {
             writeln!(out, "            {event} {count}")?;
         }
         Ok(())
+    }
+
+    fn locate(&self, seconds: u64) -> bool {
+        if self.has_led {
+            locate::order(Duration::from_secs(seconds));
+        }
+        self.has_led
     }
 
     fn reboot(&self) {

@@ -5,7 +5,7 @@ use core::cell::Cell;
 use core::net::SocketAddr;
 
 use drivers::interrupts::Irq;
-use drivers::mailbox::Mailbox;
+use drivers::led::Led;
 use drivers::uart::Console;
 use embassy_executor::{SpawnError, Spawner, task};
 use log::{error, warn};
@@ -19,12 +19,12 @@ use usb::bus::Bus;
 use usb::dwc2::Controller;
 
 use crate::cpu::{interrupt, provoke};
-use crate::node::{MANAGER, Node};
+use crate::node::{MANAGER, Node, SharedMailbox};
 use crate::pages::NodePages;
 use crate::sampler::{self, FixedMemory};
 use crate::shell_node::CommandNode;
 use crate::workloads::{self, NodeEnv};
-use crate::{announce, certificate, console, mem, syslog};
+use crate::{announce, certificate, console, locate, mem, syslog};
 
 /// The USB controller with its registers.
 pub(crate) type UsbController = Controller<UniqueMmioPointer<'static, dwc2::Registers>>;
@@ -80,9 +80,10 @@ pub(crate) async fn console_task(
     uart: Option<Console<'static>>,
     irq: Irq,
     report_s: u16,
+    has_led: bool,
 ) {
     if let Some(uart) = uart {
-        let node = CommandNode { node, stack, order: Cell::new(None) };
+        let node = CommandNode { node, stack, has_led, order: Cell::new(None) };
         console::run(node, uart, irq, report_s).await
     }
 }
@@ -92,10 +93,16 @@ pub(crate) async fn console_task(
 pub(crate) async fn sampler_task(
     node: &'static Node,
     stack: &'static Stack,
-    mailbox: Mailbox<'static>,
+    mailbox: &'static SharedMailbox,
     memory: FixedMemory,
 ) {
     sampler::run(node, stack, mailbox, memory).await
+}
+
+/// The LED.
+#[task]
+pub(crate) async fn locate_task(led: Led<'static>, mailbox: &'static SharedMailbox) {
+    locate::run(led, mailbox).await
 }
 
 /// The USB controller and all hubs.

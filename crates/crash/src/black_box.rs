@@ -10,13 +10,13 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use crate::backtrace::MAX_DEPTH;
-use crate::report::{CONTEXT_LEN, Kind, MESSAGE_LEN, Registers, Report};
+use crate::report::{Kind, MESSAGE_LEN, Registers, Report};
 use crate::text::Text;
 
 /// "MPRCRASH", first byte first.
 const MAGIC: u64 = u64::from_le_bytes(*b"MPRCRASH");
 /// Changes with the layout.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// What the black box is made of. Every value of its bytes is a value of the type, so it may be in memory that nobody
@@ -53,8 +53,8 @@ struct Content {
     core: u32,
     has_registers: u32,
     message_len: u32,
-    context_len: u32,
     depth: u32,
+    reserved: u32,
     uptime_us: u64,
     x: [u64; 31],
     sp: u64,
@@ -64,7 +64,6 @@ struct Content {
     spsr: u64,
     backtrace: [u64; MAX_DEPTH],
     message: [u8; MESSAGE_LEN],
-    context: [u8; CONTEXT_LEN],
 }
 
 /// The black box.
@@ -180,7 +179,6 @@ impl Content {
         (content.x, content.sp, content.elr) = (x, sp, elr);
         (content.esr, content.far, content.spsr) = (esr, far, spsr);
         content.message_len = fill(&mut content.message, report.message.as_str().as_bytes());
-        content.context_len = fill(&mut content.context, report.context.as_str().as_bytes());
         content.depth = fill(&mut content.backtrace, &report.backtrace);
         content
     }
@@ -189,7 +187,6 @@ impl Content {
         let kind = Kind::ALL.into_iter().find(|kind| *kind as u32 == self.kind)?;
         let mut report = Report::new(kind, u8::try_from(self.core).ok()?, self.uptime_us);
         report.message = text(&self.message, self.message_len);
-        report.context = text(&self.context, self.context_len);
         let Self { x, sp, elr, esr, far, spsr, .. } = *self;
         report.registers = (self.has_registers != 0).then_some(Registers { x, sp, elr, esr, far, spsr });
         report.backtrace.extend(first(&self.backtrace, self.depth).iter().copied());
@@ -233,7 +230,6 @@ mod tests {
     fn report() -> Report {
         let mut report = Report::new(Kind::Exception, 3, 987_654_321);
         report.message = "stack overflow".into();
-        report.context = "net".into();
         let x = core::array::from_fn(|index| index as u64 * 0x1111);
         report.registers = Some(Registers { x, sp: 1, elr: 2, esr: 3, far: 4, spsr: 5 });
         report.backtrace.extend([0x8_0000, 0x8_0004, 0x8_0008]);
@@ -314,10 +310,9 @@ mod tests {
         black_box.write(&report());
         black_box.memory.content.message_len = u32::MAX;
         black_box.memory.content.depth = MAX_DEPTH as u32 + 1;
-        black_box.memory.content.context = [0xff; CONTEXT_LEN];
         black_box.seal();
         let read = BlackBox::open(&mut memory).read().unwrap();
-        assert_eq!((read.message.as_str(), read.context.as_str(), read.backtrace.len()), ("", "", 0));
+        assert_eq!((read.message.as_str(), read.backtrace.len()), ("", 0));
     }
 
     #[test]

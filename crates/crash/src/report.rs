@@ -8,8 +8,6 @@ use crate::text::Text;
 
 /// Longest message, in bytes.
 pub const MESSAGE_LEN: usize = 256;
-/// Longest name of what was running, in bytes.
-pub const CONTEXT_LEN: usize = 48;
 
 /// A crash.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +20,6 @@ pub struct Report {
     pub uptime_us: u64,
     /// The panic's message and place, who did not make progress, or a hint.
     pub message: Text<MESSAGE_LEN>,
-    /// The task that was running, if that is known.
-    pub context: Text<CONTEXT_LEN>,
     /// The core's registers, of exceptions.
     pub registers: Option<Registers>,
     /// Where it happened, and its callers.
@@ -87,15 +83,7 @@ impl Report {
     /// Returns a report that has nothing but what happened.
     #[must_use]
     pub const fn new(kind: Kind, core: u8, uptime_us: u64) -> Self {
-        Self {
-            kind,
-            core,
-            uptime_us,
-            message: Text::new(),
-            context: Text::new(),
-            registers: None,
-            backtrace: Backtrace::new(),
-        }
+        Self { kind, core, uptime_us, message: Text::new(), registers: None, backtrace: Backtrace::new() }
     }
 }
 
@@ -111,9 +99,6 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seconds, micros) = (self.uptime_us / 1_000_000, self.uptime_us % 1_000_000);
         write!(f, "{} on core {} after {seconds}.{micros:06} s", self.kind, self.core)?;
-        if !self.context.as_str().is_empty() {
-            write!(f, " in {}", self.context)?;
-        }
         if !self.message.as_str().is_empty() {
             write!(f, ": {}", self.message)?;
         }
@@ -177,11 +162,10 @@ mod tests {
         let registers =
             Registers { x, sp: 0x9_0000, elr: 0x8_1234, esr: 0x9600_0047, far: 0xdead_beef, spsr: 0x6000_0345 };
         let mut report = Report::new(Kind::Exception, 2, 5);
-        report.context = "cpu".into();
         report.registers = Some(registers);
         let text = report.to_string();
         let mut lines = text.lines();
-        assert_eq!(lines.next(), Some("exception on core 2 after 0.000005 s in cpu"));
+        assert_eq!(lines.next(), Some("exception on core 2 after 0.000005 s"));
         assert_eq!(
             lines.next(),
             Some("data abort, write, translation fault level 3 at 0xdeadbeef, pc 0x0000000000081234")

@@ -8,6 +8,7 @@
 pub mod device_tree;
 pub mod gpio;
 pub mod interrupts;
+pub mod led;
 pub mod mailbox;
 pub mod rng;
 pub mod uart;

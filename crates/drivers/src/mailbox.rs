@@ -236,4 +236,4 @@ fn read_word(buffer: &[u8], at: usize) -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

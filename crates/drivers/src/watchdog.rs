@@ -1,19 +1,15 @@
-//! The watchdog, which also restarts the node and switches it off.
+//! The watchdog, which also restarts the node.
 //!
 //! Source: Linux drivers/watchdog/bcm2835_wdt.c; elinux.org/BCM2835_registers#PM.
 //!
-//! QEMU resets or shuts down *at once* when a full reset is configured, however much time is left, and does not count the
-//! time down (hw/misc/bcm2835_powermgt.c). So [`Watchdog::restart`] and [`Watchdog::power_off`] do there what they say,
-//! [`Watchdog::arm`] is for boards only (`mailbox::QEMU_FIRMWARE` tells them apart), and the reset reason is always
-//! "power on".
+//! QEMU resets *at once* when a full reset is configured, however much time is left, and does not count the time down
+//! (hw/misc/bcm2835_powermgt.c). So [`Watchdog::restart`] does there what it says, [`Watchdog::arm`] is for boards only
+//! (`mailbox::QEMU_FIRMWARE` tells them apart), and the reset reason is always "power on".
 
 use core::fmt;
 
 use embassy_time::Duration;
-use rpi_pac::pm::{
-    PASSWORD, RSTC_IDLE, RSTC_WRCFG_FULL_RESET, RSTC_WRCFG_MASK, RSTS_PARTITION_MASK, Registers, WDOG_HZ,
-    WDOG_TIME_MASK, rsts,
-};
+use rpi_pac::pm::{PASSWORD, RSTC_WRCFG_FULL_RESET, RSTC_WRCFG_MASK, Registers, WDOG_HZ, WDOG_TIME_MASK, rsts};
 use safe_mmio::{UniqueMmioPointer, field, field_shared};
 use thiserror::Error;
 
@@ -46,14 +42,15 @@ pub enum ResetReason {
 #[derive(Debug)]
 pub struct Watchdog<'a> {
     registers: UniqueMmioPointer<'a, Registers>,
-    ticks: u32,
+    /// What it was armed with.
+    ticks: Option<u32>,
 }
 
 impl<'a> Watchdog<'a> {
     /// Takes the block over as it is: a boot loader may have armed the watchdog.
     #[must_use]
     pub const fn new(registers: UniqueMmioPointer<'a, Registers>) -> Self {
-        Self { registers, ticks: WDOG_TIME_MASK }
+        Self { registers, ticks: None }
     }
 
     /// Arms the watchdog: it resets the SoC unless it is fed at least every `timeout`.
@@ -66,33 +63,21 @@ impl<'a> Watchdog<'a> {
             return Err(BadTimeout(timeout));
         }
         // At most 15 s × 65,536 Hz, which has 20 bits.
-        self.ticks = (timeout.as_millis() * u64::from(WDOG_HZ) / 1000) as u32;
+        self.ticks = Some((timeout.as_millis() * u64::from(WDOG_HZ) / 1000) as u32);
         self.feed();
-        self.configure(RSTC_WRCFG_FULL_RESET);
         Ok(())
     }
 
-    /// Gives the watchdog its whole timeout again.
+    /// Gives the watchdog its whole timeout again; nothing happens while it is not armed.
     pub fn feed(&mut self) {
-        field!(self.registers, wdog).write(PASSWORD | self.ticks & WDOG_TIME_MASK);
-    }
-
-    /// Turns the watchdog off.
-    pub fn disarm(&mut self) {
-        field!(self.registers, rstc).write(PASSWORD | RSTC_IDLE);
+        if let Some(ticks) = self.ticks {
+            self.start(ticks);
+        }
     }
 
     /// Resets the SoC, within some 150 us. Takes effect while the caller goes on.
     pub fn restart(&mut self) {
-        self.ticks = RESTART_TICKS;
-        self.feed();
-        self.configure(RSTC_WRCFG_FULL_RESET);
-    }
-
-    /// Switches off what can be switched off: resets with the boot partition that tells the firmware to halt.
-    pub fn power_off(&mut self) {
-        field!(self.registers, rsts).modify(|status| PASSWORD | status & !PASSWORD_MASK | RSTS_PARTITION_MASK);
-        self.restart();
+        self.start(RESTART_TICKS);
     }
 
     /// Returns why the SoC was reset last.
@@ -101,8 +86,12 @@ impl<'a> Watchdog<'a> {
         ResetReason::from_rsts(field_shared!(self.registers, rsts).read())
     }
 
-    fn configure(&mut self, action: u32) {
-        field!(self.registers, rstc).modify(|control| PASSWORD | control & !(PASSWORD_MASK | RSTC_WRCFG_MASK) | action);
+    /// Lets the SoC be reset after so many ticks from now. Both registers each time, the time first, as Linux does it also
+    /// to feed (bcm2835_wdt_start): no document says that one is enough.
+    fn start(&mut self, ticks: u32) {
+        field!(self.registers, wdog).write(PASSWORD | ticks & WDOG_TIME_MASK);
+        field!(self.registers, rstc)
+            .modify(|control| PASSWORD | control & !(PASSWORD_MASK | RSTC_WRCFG_MASK) | RSTC_WRCFG_FULL_RESET);
     }
 }
 
@@ -141,7 +130,6 @@ impl fmt::Display for ResetReason {
 
 #[cfg(test)]
 mod tests {
-    use rpi_pac::pm::RSTC_IDLE;
     use testkit::mmio::{Block, Model, claim};
 
     use super::*;
@@ -193,20 +181,20 @@ mod tests {
     }
 
     #[test]
-    fn feeding_gives_the_whole_time_again_and_changes_nothing_else() {
+    fn feeding_gives_the_whole_time_again() {
         let (mut watchdog, model) = watchdog();
         assert_eq!(watchdog.arm(Duration::from_millis(1500)), Ok(()));
         model.lock().wdog = 7;
         watchdog.feed();
-        assert_eq!(
-            {
-                let pm = model.lock();
-                (pm.wdog, pm.rstc)
-            },
-            (98_304, 0x122)
-        );
-        watchdog.disarm();
-        assert_eq!(model.lock().rstc, RSTC_IDLE);
+        let pm = model.lock();
+        assert_eq!((pm.wdog, pm.rstc, pm.rsts), (98_304, 0x122, 0x1000));
+    }
+
+    #[test]
+    fn a_watchdog_that_is_not_armed_is_not_started_by_feeding() {
+        let (mut watchdog, model) = watchdog();
+        watchdog.feed();
+        assert!(model.lock().writes.is_empty());
     }
 
     #[test]
@@ -224,14 +212,6 @@ mod tests {
         watchdog.restart();
         let pm = model.lock();
         assert_eq!((pm.wdog, pm.rstc, pm.rsts), (10, 0x122, 0x1000));
-    }
-
-    #[test]
-    fn power_off_is_a_restart_from_partition_63() {
-        let (mut watchdog, model) = watchdog();
-        watchdog.power_off();
-        let pm = model.lock();
-        assert_eq!((pm.rsts, pm.rstc, &pm.writes[..]), (0x1555, 0x122, &[RSTS, WDOG, RSTC][..]));
     }
 
     #[test]

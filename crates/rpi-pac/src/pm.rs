@@ -15,10 +15,6 @@ pub const WDOG_HZ: u32 = 1 << 16;
 pub const RSTC_WRCFG_MASK: u32 = 0x30;
 /// `rstc`: the watchdog resets everything.
 pub const RSTC_WRCFG_FULL_RESET: u32 = 0x20;
-/// `rstc`: value after reset: the watchdog does nothing.
-pub const RSTC_IDLE: u32 = 0x102;
-/// Bits of `rsts` that carry the boot partition: bit n of the number is bit 2 n.
-pub const RSTS_PARTITION_MASK: u32 = 0x555;
 
 /// The register block.
 #[repr(C, align(4))]

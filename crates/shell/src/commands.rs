@@ -45,6 +45,7 @@ commands! {
     log,
     workload,
     certify,
+    locate,
     reboot,
     debug,
     exit,
@@ -111,6 +112,7 @@ pub enum Problem<'a> {
 }
 
 /// The words behind a command's name.
+#[derive(Clone)]
 pub struct Arguments<'a>(SplitAsciiWhitespace<'a>);
 
 impl<'a> Arguments<'a> {

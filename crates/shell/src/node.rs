@@ -27,6 +27,9 @@ pub trait Node {
     /// Passes on the error of `out`.
     fn write_net_details(&self, out: &mut dyn fmt::Write) -> fmt::Result;
 
+    /// Blinks the board's LED for so many seconds from now on, 0 for no longer. Returns whether there is one.
+    fn locate(&self, seconds: u64) -> bool;
+
     /// Restarts the node soon: what was written until now should still reach its reader.
     fn reboot(&self);
 

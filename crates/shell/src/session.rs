@@ -308,11 +308,14 @@ impl Shell {
     }
 }
 
+/// What the prompt says while the node has no name: that comes with the network controller.
+const NAMELESS: &str = "node";
+
 /// Returns the prompt: the node's name, which comes late and may change.
 fn prompt_of(node: &dyn Node) -> String<PROMPT_LEN_MAX> {
     let mut prompt = String::new();
     node.look(&mut |snapshot| {
-        let name = snapshot.node.name.as_str();
+        let name = Some(snapshot.node.name.as_str()).filter(|name| !name.is_empty()).unwrap_or(NAMELESS);
         let cut = name.floor_char_boundary(PROMPT_LEN_MAX - 2);
         // There is room, as just seen.
         let _ = prompt.push_str(name.get(..cut).unwrap_or_default());

@@ -97,6 +97,15 @@ pub struct SetPower {
     pub is_on: bool,
 }
 
+/// Sets a line of the GPIO expander, which only the firmware can reach. QEMU has none.
+#[derive(Clone, Copy, Debug)]
+pub struct SetGpio {
+    /// The line: 128 and up.
+    pub gpio: u32,
+    /// Its level.
+    pub is_high: bool,
+}
+
 /// A range of RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
@@ -287,6 +296,21 @@ impl Property for SetPower {
         const NO_SUCH_DEVICE: u32 = 1 << 1;
         let state = of(answer, self.device as u32)?;
         (state & NO_SUCH_DEVICE == 0).then_some(state & ON != 0)
+    }
+}
+
+impl Property for SetGpio {
+    const TAG: u32 = 0x3_8041;
+    const VALUE_LEN: usize = 8;
+    type Output = ();
+
+    fn request(&self) -> [u32; 2] {
+        [self.gpio, u32::from(self.is_high)]
+    }
+
+    /// The firmware puts 0 in the line's place when it has done it (Linux drivers/gpio/gpio-raspberrypi-exp.c).
+    fn parse(&self, answer: &[u8]) -> Option<()> {
+        (word(answer, 0)? == 0).then_some(())
     }
 }
 

@@ -16,10 +16,10 @@ use super::*;
 
 /// How the firmware answers the property with some tag: the value and the length it claims to have; nothing for a property
 /// that it does not know.
-type Answers = fn(tag: u32, value: &[u8]) -> Option<(Vec<u8>, u32)>;
+pub(crate) type Answers = fn(tag: u32, value: &[u8]) -> Option<(Vec<u8>, u32)>;
 
 /// The firmware, on the other side of the mailbox.
-struct Firmware {
+pub(crate) struct Firmware {
     dma: &'static FakeDma,
     answers: Answers,
     /// How many looks at the status an answer takes; nothing: it never comes.
@@ -30,6 +30,8 @@ struct Firmware {
     inbox: VecDeque<u32>,
     is_full: bool,
     messages: u32,
+    /// What the lines of the expander were set to, in order.
+    pub(crate) gpios: Vec<(u32, u32)>,
 }
 
 impl Block for Firmware {
@@ -68,6 +70,9 @@ impl Firmware {
         assert_eq!((len, len % 4, word(len - 4)), (value_len + 24, 0, 0), "one property and an end tag");
         let write = |at: usize, bytes: &[u8]| self.dma.device_write(BusAddr(addr.0 + at as u64), bytes);
         let value = self.dma.device_read(BusAddr(addr.0 + 20), value_len);
+        if tag == SetGpio::TAG {
+            self.gpios.push((word(20), word(24)));
+        }
         let (answer, answer_len) = (self.answers)(tag, &value).unwrap_or_default();
         assert!(answer.len() <= value_len);
         write(20, &answer);
@@ -79,7 +84,7 @@ impl Firmware {
 }
 
 /// A Pi 3B as QEMU has it, with a serial number.
-fn pi_3b(tag: u32, value: &[u8]) -> Option<(Vec<u8>, u32)> {
+pub(crate) fn pi_3b(tag: u32, value: &[u8]) -> Option<(Vec<u8>, u32)> {
     let words = |words: &[u32]| -> (Vec<u8>, u32) {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let len = bytes.len() as u32;
@@ -99,16 +104,27 @@ fn pi_3b(tag: u32, value: &[u8]) -> Option<(Vec<u8>, u32)> {
         0x3_0006 => words(&[0, 25_000]),
         0x3_000a => words(&[0, 85_000]),
         0x3_0046 => words(&[0x5_0004]),
+        // The line is 0 in the answer: done. The Pi 3B has eight.
+        0x3_8041 => words(&[if (128..136).contains(&asked) { 0 } else { asked }, 0]),
         0x5_0001 => (b"ip=dhcp name=n1\0".to_vec(), 16),
         _ => return None,
     })
 }
 
-fn mailbox(answers: Answers) -> (Mailbox<'static>, Model<Firmware>) {
+pub(crate) fn mailbox(answers: Answers) -> (Mailbox<'static>, Model<Firmware>) {
     let (dma, mut pool): (_, DmaPool) = FakeDma::new(2 * BUFFER_LEN);
     let (delay, code) = (Some(3), CODE_SUCCESS);
-    let firmware =
-        Firmware { dma, answers, delay, code, waiting: None, inbox: VecDeque::new(), is_full: false, messages: 0 };
+    let firmware = Firmware {
+        dma,
+        answers,
+        delay,
+        code,
+        waiting: None,
+        inbox: VecDeque::new(),
+        is_full: false,
+        messages: 0,
+        gpios: vec![],
+    };
     let (registers, model) = claim(firmware);
     (Mailbox::new(registers, pool.take(BUFFER_LEN).unwrap()), model)
 }
@@ -131,6 +147,18 @@ fn every_property_is_read() {
         assert_eq!(mailbox.get(&MaxTemperature), Ok(85_000));
         assert_eq!(mailbox.get(&GetThrottled), Ok(Throttled(0x5_0004)));
         assert_eq!(mailbox.get(&CommandLine).as_deref(), Ok(&b"ip=dhcp name=n1"[..]));
+    });
+}
+
+#[test]
+fn a_line_that_the_firmware_could_not_set_is_an_error() {
+    time::run(async {
+        let (mut mailbox, model) = mailbox(pi_3b);
+        assert_eq!(mailbox.get(&SetGpio { gpio: 130, is_high: true }), Ok(()));
+        assert_eq!(mailbox.get(&SetGpio { gpio: 131, is_high: false }), Ok(()));
+        assert_eq!(model.lock().gpios, [(130, 1), (131, 0)]);
+        let refused = mailbox.get(&SetGpio { gpio: 200, is_high: true });
+        assert_eq!(refused, Err(Error::NoValue { tag: 0x3_8041, len: 8 }));
     });
 }
 

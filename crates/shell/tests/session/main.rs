@@ -329,6 +329,35 @@ fn workloads_are_explained_started_and_stopped() {
 }
 
 #[test]
+fn a_node_without_a_name_has_a_prompt_too() {
+    let mut node = FakeNode::new();
+    node.info.name.clear();
+    let mut out = String::new();
+    Shell::new(Terminal::Console).start(&node, &mut out).unwrap();
+    assert!(out.contains("node> "), "{out:?}");
+}
+
+#[test]
+fn locate_blinks_for_a_minute_or_as_long_as_asked_and_ends() {
+    let mut user = User::new();
+    assert_eq!(user.enters("locate"), "the LED blinks for 60 s; 'locate off' ends it");
+    assert_eq!(user.enters("locate 5"), "the LED blinks for 5 s; 'locate off' ends it");
+    assert_eq!(user.enters("locate off"), "the LED is the board's again");
+    assert_eq!(*user.node.locates.borrow(), [60, 5, 0]);
+    for (line, problem) in [
+        ("locate 0", "SECONDS is a number from 1 to 3600, not '0'"),
+        ("locate on", "SECONDS is a number from 1 to 3600, not 'on'"),
+        ("locate off now", "'now' is too much"),
+        ("locate 5 6", "'6' is too much"),
+    ] {
+        assert!(user.enters(line).starts_with(&format!("locate: {problem}")), "{line}");
+    }
+    assert_eq!(user.node.locates.borrow().len(), 3);
+    user.node.has_led.set(false);
+    assert_eq!(user.enters("locate"), "this board has no LED that a node can blink");
+}
+
+#[test]
 fn reboot_and_crash_reach_the_node() {
     let mut user = User::new();
     assert_eq!(user.enters("reboot"), "restarting");

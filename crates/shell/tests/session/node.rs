@@ -18,6 +18,8 @@ pub(crate) struct FakeNode {
     pub(crate) log: Box<LogRing>,
     pub(crate) manager: Manager,
     pub(crate) now_us: Cell<u64>,
+    pub(crate) has_led: Cell<bool>,
+    pub(crate) locates: RefCell<Vec<u64>>,
     pub(crate) reboots: Cell<u32>,
     pub(crate) crashes: RefCell<Vec<(String, u8)>>,
 }
@@ -45,6 +47,8 @@ impl FakeNode {
             log,
             manager: Manager::new(),
             now_us: Cell::new(0),
+            has_led: Cell::new(true),
+            locates: RefCell::default(),
             reboots: Cell::new(0),
             crashes: RefCell::default(),
         }
@@ -81,6 +85,11 @@ impl Node for FakeNode {
 
     fn write_net_details(&self, out: &mut dyn Write) -> std::fmt::Result {
         writeln!(out, "sockets   7")
+    }
+
+    fn locate(&self, seconds: u64) -> bool {
+        self.locates.borrow_mut().push(seconds);
+        self.has_led.get()
     }
 
     fn reboot(&self) {
