@@ -92,18 +92,56 @@ park:
     wfi
     b       park
 
-// Returns at EL1, whatever the level it was called at. Uses x9, x10.
+// Returns at EL1, whatever the level it was called at. Uses x9-x12.
 to_el1:
     mrs     x9, CurrentEL
     lsr     x9, x9, #2
     cmp     x9, #2
     b.eq    from_el2
     b.lo    at_el1
-    // EL3: as the firmware's own stub does, then on through EL2.
+    // EL3: there was no stub of the firmware's. What follows is what it does (raspberrypi/tools, armstubs/armstub8.S), then
+    // on through EL2.
     mrs     x9, S3_1_C15_C2_1       // CPUECTLR_EL1
     orr     x9, x9, #(1 << 6)       // SMPEN: take part in coherency before caches are on
     msr     S3_1_C15_C2_1, x9
+    mrs     x9, S3_1_C11_C0_2       // L2CTLR_EL1
+    mov     x10, #0x22              // three cycles for the L2 cache's RAM
+    orr     x9, x9, x10
+    msr     S3_1_C11_C0_2, x9
     isb
+    mrs     x9, midr_el1
+    ubfx    x9, x9, #4, #12
+    mov     x10, #0xd03
+    cmp     x9, x10
+    mov     x9, #0xff800000         // the local block of BCM2711
+    mov     x10, #0x40000000        // and of BCM2837
+    csel    x9, x10, x9, eq
+    str     wzr, [x9]               // timers count the crystal, by one
+    mov     w10, #0x80000000
+    str     w10, [x9, #8]           // at its full rate
+    b.eq    3f
+    // BCM2711: every interrupt is to be the non-secure side's. The register of the first 32, and the CPU interface, are
+    // each core's own; core 0 does what they share, because it may have changed again by the time that others come.
+    add     x9, x9, #0x41000        // GICD
+    add     x11, x9, #0x80          // GICD_IGROUPR: group 1
+    mov     w10, #-1
+    str     w10, [x11]
+    mrs     x12, mpidr_el1
+    ands    x12, x12, #3
+    b.ne    2f
+    mov     x12, #7
+1:  str     w10, [x11, #4]!
+    subs    x12, x12, #1
+    b.ne    1b
+    mov     w10, #3
+    str     w10, [x9]               // GICD_CTLR: both groups
+2:
+    add     x9, x9, #0x1000         // GICC
+    mov     w10, #0xff
+    str     w10, [x9, #4]           // GICC_PMR: else the non-secure side could set no priority
+    mov     w10, #0x1e7
+    str     w10, [x9]               // GICC_CTLR: both groups, no bypass
+3:
     mov     x9, #0x5b1              // SCR_EL3: RW, HCE, SMD, RES1, NS
     msr     scr_el3, x9
     msr     cptr_el3, xzr

@@ -8,6 +8,8 @@ use std::str::FromStr;
 use anyhow::{Context as _, Result};
 use usb_models::nic::UsbSpeed;
 
+use crate::firmware::Firmware;
+
 /// Id of the network back end on QEMU's command line.
 pub const NETDEV: &str = "n0";
 /// Id of the NIC, for plugging and unplugging.
@@ -36,6 +38,15 @@ impl Machine {
         match self {
             Self::Raspi3b => "raspi3b",
             Self::Raspi4b => "raspi4b",
+        }
+    }
+
+    /// Returns where the cores see the GPIO registers.
+    #[must_use]
+    pub fn gpio(self) -> u32 {
+        match self {
+            Self::Raspi3b => 0x3f20_0000,
+            Self::Raspi4b => 0xfe20_0000,
         }
     }
 
@@ -242,6 +253,8 @@ pub struct NodeConfig {
     pub machine: Machine,
     /// The flat image.
     pub image: PathBuf,
+    /// What enters the image, if it is not QEMU itself. Then there is no command line: QEMU has one only for its own way.
+    pub firmware: Option<Firmware>,
     /// The command line that the node finds through the mailbox.
     pub command_line: String,
     /// The NIC, if there is one.
@@ -279,6 +292,7 @@ impl NodeConfig {
         Self {
             machine: Machine::default(),
             image: image.into(),
+            firmware: None,
             command_line: String::new(),
             nic: Some(UsbNet::default()),
             network: Network::user(),
@@ -301,9 +315,16 @@ impl NodeConfig {
     pub fn arguments(&self, run_dir: &Path) -> Vec<OsString> {
         let mut arguments = Arguments::default();
         arguments.option("-M", self.machine.name());
-        arguments.option("-kernel", &self.image);
-        if !self.command_line.is_empty() {
-            arguments.option("-append", &self.command_line);
+        if self.firmware.is_some() {
+            let image = format!("loader,file={},addr=0x80000,force-raw=on", escape(&self.image));
+            arguments.option("-device", image);
+            let firmware = escape(&run_dir.join(FIRMWARE));
+            arguments.option("-device", format!("loader,file={firmware},addr=0,force-raw=on"));
+        } else {
+            arguments.option("-kernel", &self.image);
+            if !self.command_line.is_empty() {
+                arguments.option("-append", &self.command_line);
+            }
         }
         arguments.option("-display", "none");
         self.serial_arguments(run_dir, &mut arguments);
@@ -377,6 +398,8 @@ impl NodeConfig {
     }
 }
 
+/// Machine code of the firmware in the run directory.
+pub(crate) const FIRMWARE: &str = "firmware";
 /// Socket of the console in the run directory.
 pub(crate) const CONSOLE_SOCKET: &str = "console";
 /// Socket of the mini UART in the run directory.
@@ -441,6 +464,7 @@ fn escape(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::firmware::{ConsolePins, Level};
 
     fn line(config: &NodeConfig) -> String {
         let arguments = config.arguments(Path::new("/run/x"));
@@ -463,6 +487,17 @@ mod tests {
         }
         let error = "raspi5b".parse::<Machine>().map_err(|error| error.to_string());
         assert_eq!(error, Err("there is no machine \"raspi5b\": it is raspi3b or raspi4b".to_owned()));
+    }
+
+    #[test]
+    fn a_firmware_of_ours_takes_the_place_of_qemu_s() {
+        let mut config = NodeConfig::new("i");
+        config.command_line = "name=x".into();
+        config.firmware = Some(Firmware { level: Level::El3, console: ConsolePins::Input });
+        let line = line(&config);
+        assert!(line.contains("-device loader,file=i,addr=0x80000,force-raw=on"), "{line}");
+        assert!(line.contains("-device loader,file=/run/x/firmware,addr=0,force-raw=on"), "{line}");
+        assert!(!line.contains("-kernel") && !line.contains("-append"), "{line}");
     }
 
     #[test]

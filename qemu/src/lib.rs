@@ -23,6 +23,7 @@
 //! | [`build`] | the image: compiled, flattened, measured |
 //! | [`elf`] | an ELF file as the flat image that the firmware loads |
 //! | [`config`] | a virtual board as QEMU's command line |
+//! | [`firmware`] | what enters the image at another exception level, or leaves another UART on the pins |
 //! | [`node`] | a running QEMU, which never outlives its owner |
 //! | [`console`] | a node's serial line: what it said, waiting for what it will say |
 //! | [`terminal_line`] | what a line with cursor movements looks like in the end |
@@ -37,6 +38,7 @@ pub mod config;
 pub mod console;
 pub mod elf;
 pub mod find;
+pub mod firmware;
 pub mod install;
 pub mod node;
 pub mod peer;

@@ -72,6 +72,11 @@ impl Node {
         let bind = |name| model.map(|_| Listener::bind(run_dir.path(), name)).transpose();
         let (usb, wire) = (bind(config::USB_SOCKET)?, bind(config::WIRE_SOCKET)?);
 
+        if let Some(firmware) = &config.firmware {
+            let file = run_dir.path().join(config::FIRMWARE);
+            fs::write(&file, firmware.code(config.machine.gpio())).context("the firmware can't be written")?;
+        }
+
         let messages = run_dir.path().join("messages");
         let mut command = process::dying_with_parent(&qemu.program);
         command.args(config.arguments(run_dir.path())).stderr(File::create(&messages)?);

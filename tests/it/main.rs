@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod board;
 mod boot;
 mod certify;
 mod crash;

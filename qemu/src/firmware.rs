@@ -1,0 +1,152 @@
+//! A firmware for the virtual board, instead of QEMU's own way to load a kernel: it decides at which exception level the
+//! image is entered, and which UART is on the header's pins.
+//!
+//! QEMU enters an image at EL2 with no function selected for any pin. A board's firmware leaves a UART there, and a stub of
+//! the user's may enter at another level. QEMU starts all cores at address 0, at EL3, when there is no `-kernel`; what is put
+//! there is the machine code below, laid out as the stub of the Raspberry Pi's firmware (raspberrypi/tools,
+//! armstubs/armstub8.S): entered by all cores, with the spin table of cores 1-3 at 0xe0.
+
+/// How the image is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Firmware {
+    /// At which exception level.
+    pub level: Level,
+    /// Which UART is connected to GPIO 14 and 15.
+    pub console: ConsolePins,
+}
+
+/// An exception level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// An operating system's, without a hypervisor below us.
+    El1,
+    /// A hypervisor's: what boards do.
+    El2,
+    /// A firmware's: the image takes the stub's place.
+    El3,
+}
+
+/// What GPIO 14 and 15 are connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsolePins {
+    /// Nothing.
+    Input,
+    /// The PL011: alternate function 0.
+    Pl011,
+    /// The mini UART: alternate function 5.
+    MiniUart,
+}
+
+/// Where the machine code looks for its parameters, as words.
+const SPSR: usize = 0xb0 / 4;
+const PINS_REGISTER: usize = 0xc0 / 4;
+const PINS_VALUE: usize = 0xc8 / 4;
+
+/// Interrupts masked; then the level, with its own stack pointer (Arm ARM, SPSR_EL3).
+const SPSR_EL1: u32 = 0x3c5;
+const SPSR_EL2: u32 = 0x3c9;
+
+/// Pins 14 and 15 in GPFSEL1 (BCM2711 Peripherals, section 5.2): bits 14:12 and 17:15.
+const ALT_0: u32 = 0b100 << 12 | 0b100 << 15;
+const ALT_5: u32 = 0b010 << 12 | 0b010 << 15;
+
+#[rustfmt::skip]
+const CODE: [u32; 62] = [
+    0xd538_00a6, //         mrs   x6, mpidr_el1
+    0x9240_04c6, //         and   x6, x6, #3
+    0x5800_0541, //         ldr   x1, [0xb0]            // SPSR, or 0 to stay at EL3
+    0xb400_02a1, //         cbz   x1, entered
+    0xd280_b622, //         mov   x2, #0x5b1            // non-secure, 64 bits, HVC
+    0xd51e_1102, //         msr   scr_el3, x2
+    0xd51e_115f, //         msr   cptr_el3, xzr
+    0xd2b0_0002, //         mov   x2, #0x80000000       // EL1 has 64 bits
+    0xd51c_1102, //         msr   hcr_el2, x2
+    0xd280_0062, //         mov   x2, #3                // EL1 may use the physical timer
+    0xd51c_e102, //         msr   cnthctl_el2, x2
+    0xd51c_e07f, //         msr   cntvoff_el2, xzr
+    0xd286_7fe2, //         mov   x2, #0x33ff           // no trap of FP and SIMD
+    0xd51c_1142, //         msr   cptr_el2, x2
+    0xd538_0002, //         mrs   x2, midr_el1
+    0xd51c_0002, //         msr   vpidr_el2, x2
+    0xd538_00a2, //         mrs   x2, mpidr_el1
+    0xd51c_00a2, //         msr   vmpidr_el2, x2
+    0x5800_0382, //         ldr   x2, [0xb8]            // SCTLR: everything off
+    0xd518_1002, //         msr   sctlr_el1, x2
+    0xd51e_4001, //         msr   spsr_el3, x1
+    0x1000_0062, //         adr   x2, entered
+    0xd51e_4022, //         msr   elr_el3, x2
+    0xd69f_03e0, //         eret
+    0xb500_0166, // entered: cbnz x6, wait
+    0x5800_02e1, //         ldr   x1, [0xc0]            // GPFSEL1, or 0
+    0x5800_0302, //         ldr   x2, [0xc8]
+    0xb400_0041, //         cbz   x1, 1f
+    0xb900_0022, //         str   w2, [x1]
+    0x5800_02e0, // 1:      ldr   x0, [0xd0]            // no device tree
+    0xaa1f_03e1, //         mov   x1, xzr
+    0xaa1f_03e2, //         mov   x2, xzr
+    0xaa1f_03e3, //         mov   x3, xzr
+    0xd2a0_0104, //         mov   x4, #0x80000
+    0xd61f_0080, //         br    x4
+    0x1000_0265, // wait:   adr   x5, 0xd8
+    0xd503_205f, // 2:      wfe
+    0xf866_78a4, //         ldr   x4, [x5, x6, lsl #3]
+    0xb4ff_ffc4, //         cbz   x4, 2b
+    0xaa1f_03e0, //         mov   x0, xzr
+    0xd61f_0080, //         br    x4
+    0, 0, 0,
+    0, 0,           // 0xb0: SPSR
+    0x30d0_0800, 0, // 0xb8: SCTLR_EL1
+    0, 0,           // 0xc0: GPFSEL1
+    0, 0,           // 0xc8: its value
+    0, 0,           // 0xd0: device tree
+    0, 0, 0, 0, 0, 0, 0, 0, // 0xd8: where each core is to go
+];
+
+impl Firmware {
+    /// Returns the machine code for address 0 of a board with its GPIO registers at `gpio`.
+    #[must_use]
+    pub fn code(&self, gpio: u32) -> Vec<u8> {
+        let mut code = CODE;
+        let mut set = |at: usize, value: u32| {
+            if let Some(word) = code.get_mut(at) {
+                *word = value;
+            }
+        };
+        set(
+            SPSR,
+            match self.level {
+                Level::El1 => SPSR_EL1,
+                Level::El2 => SPSR_EL2,
+                Level::El3 => 0,
+            },
+        );
+        set(PINS_REGISTER, gpio + 4);
+        set(
+            PINS_VALUE,
+            match self.console {
+                ConsolePins::Input => 0,
+                ConsolePins::Pl011 => ALT_0,
+                ConsolePins::MiniUart => ALT_5,
+            },
+        );
+        code.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_where_the_code_looks_for_them() {
+        // A load of a literal has the distance in words in bits 23:5 (Arm ARM, LDR (literal)).
+        let target = |at: usize| at + (CODE[at] >> 5 & 0x7_ffff) as usize;
+        assert_eq!((target(2), target(25), target(26)), (SPSR, PINS_REGISTER, PINS_VALUE));
+        assert_eq!((CODE.len() * 4, 0xd8 + 4 * 8), (0xf8, 0xf8), "the table ends the code");
+        let firmware = Firmware { level: Level::El1, console: ConsolePins::MiniUart };
+        let code = firmware.code(0xfe20_0000);
+        assert_eq!(code.get(0xb0..0xb4), Some(&0x3c5_u32.to_le_bytes()[..]));
+        assert_eq!(code.get(0xc0..0xc4), Some(&0xfe20_0004_u32.to_le_bytes()[..]));
+        assert_eq!(code.get(0xc8..0xcc), Some(&0x0001_2000_u32.to_le_bytes()[..]));
+    }
+}
