@@ -7,7 +7,7 @@ use super::{Command, Next, look, offer_nothing};
 pub(super) const COMMAND: Command = Command {
     name: "certify",
     usage: &[""],
-    help: "shows the last test of the board; 'workload start certify' makes one",
+    help: "shows the last test of the board; 'workload start certify' runs it",
     run: |arguments, node, out| {
         arguments.end()?;
         look(node, |snapshot| sinks::certificate::render(snapshot, out))?;
