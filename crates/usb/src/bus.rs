@@ -17,7 +17,7 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
 use embassy_sync::signal::Signal;
 use embassy_sync::waitqueue::{MultiWakerRegistration, WakerRegistration};
-use embassy_time::Timer;
+use embassy_time::{Duration, Instant, Timer};
 use hal::dma::{CACHE_LINE, DmaBuffer, DmaPool};
 use thiserror::Error;
 
@@ -92,6 +92,31 @@ struct Offer {
     descriptor: DeviceDescriptor,
     configuration: Configuration,
     is_hub: bool,
+}
+
+/// When a device that does not work is tried again: what is soldered to a board can't be unplugged and plugged in.
+struct Retry {
+    at: Option<Instant>,
+    failures: u32,
+}
+
+impl Retry {
+    /// Rest before the first time; it doubles up to `DOUBLINGS` times.
+    const REST: Duration = Duration::from_secs(30);
+    const DOUBLINGS: u32 = 6;
+
+    const fn new() -> Self {
+        Self { at: None, failures: 0 }
+    }
+
+    fn note(&mut self, is_working: bool, now: Instant) {
+        self.failures = if is_working { 0 } else { (self.failures + 1).min(Self::DOUBLINGS + 1) };
+        self.at = self.failures.checked_sub(1).map(|doublings| now + Self::REST * (1 << doublings));
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.at.is_some_and(|at| now >= at)
+    }
 }
 
 /// The devices behind one host controller.
@@ -182,6 +207,7 @@ impl<'h> Bus<'h> {
     }
 
     async fn serve_root_port(&self) -> Infallible {
+        let mut retry = Retry::new();
         loop {
             while !self.host.is_connected() {
                 poll_fn(|cx| self.host.poll_port_change(cx)).await;
@@ -192,11 +218,14 @@ impl<'h> Bus<'h> {
             }
             self.root_request.reset();
             let place = self.attach(&Port::Root).await;
-            // Until it is unplugged, its driver gives it back, or the controller disabled its port.
+            retry.note(place.is_some(), Instant::now());
+            // Until it is unplugged, its driver gives it back, the controller disabled its port, or it is tried again.
             loop {
-                select(poll_fn(|cx| self.host.poll_port_change(cx)), self.root_request.wait()).await;
+                let change = select(poll_fn(|cx| self.host.poll_port_change(cx)), self.root_request.wait());
+                select(change, Timer::at(retry.at.unwrap_or(Instant::MAX))).await;
                 let is_up = self.host.is_connected() && self.host.enabled_speed().is_some();
-                if !is_up || place.is_some_and(|place| self.is_returned(place)) {
+                let is_over = retry.is_due(Instant::now()) || place.is_some_and(|place| self.is_returned(place));
+                if !is_up || is_over {
                     break;
                 }
             }

@@ -85,7 +85,9 @@ impl Bus<'_> {
             };
             log::warn!("usb: {port}: attempt {attempt} of {ATTEMPTS} to enumerate the device failed: {error}");
         }
-        log::error!("usb: {port}: the device does not work and is left alone; unplug it and plug it in to try again");
+        log::error!(
+            "usb: {port}: the device does not work; trying it again now and then, or when it is plugged in anew"
+        );
         None
     }
 

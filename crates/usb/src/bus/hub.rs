@@ -7,7 +7,7 @@ use core::task::Poll;
 use embassy_time::{Duration, Instant, Timer};
 
 use super::enumerate::{EnumerateError, Port};
-use super::{Bus, Place};
+use super::{Bus, Place, Retry};
 use crate::descriptor::{HubDescriptor, kind};
 use crate::device::Device;
 use crate::host::{Direction, Kind, Speed, TransferError};
@@ -108,6 +108,7 @@ impl Bus<'_> {
         let pipe = hub.pipe(status);
         let mut buffer = self.take_small_buffer();
         let mut children = [None; PORTS_MAX];
+        let mut retries = [const { Retry::new() }; PORTS_MAX];
         // At first, look at every port.
         let mut changed = u32::MAX;
         let error = loop {
@@ -117,13 +118,16 @@ impl Bus<'_> {
             {
                 break error;
             }
-            for (number, child) in (1..).zip(children.iter_mut().take(ports)) {
+            for (number, (child, retry)) in (1..).zip(children.iter_mut().zip(&mut retries).take(ports)) {
                 let is_returned = child.is_some_and(|place| self.is_returned(place));
-                if (changed >> number & 1 != 0 || is_returned)
-                    && let Err(error) = self.serve_port(HubPort { hub, number }, child).await
-                {
-                    self.return_small_buffer(buffer);
-                    return Err(error);
+                if changed >> number & 1 != 0 || is_returned || retry.is_due(Instant::now()) {
+                    match self.serve_port(HubPort { hub, number }, child).await {
+                        Ok(is_working) => retry.note(is_working, Instant::now()),
+                        Err(error) => {
+                            self.return_small_buffer(buffer);
+                            return Err(error);
+                        }
+                    }
                 }
             }
             changed = match pipe.interrupt_once(&mut buffer).await {
@@ -139,13 +143,13 @@ impl Bus<'_> {
         Err(error)
     }
 
-    /// Brings `child` in line with what is plugged in at the port.
-    async fn serve_port(&self, port: HubPort<'_>, child: &mut Option<Place>) -> Result<(), TransferError> {
+    /// Brings `child` in line with what is plugged in at the port. Returns whether that works, or nothing is plugged in.
+    async fn serve_port(&self, port: HubPort<'_>, child: &mut Option<Place>) -> Result<bool, TransferError> {
         let mut status = port.read_status().await?;
         port.clear_changes(status).await?;
         let is_same = child.is_some_and(|place| self.slot(place).is_some() && !self.is_returned(place));
         if is_same && status.is_connected() && status.is_enabled() && !status.has_connection_changed() {
-            return Ok(());
+            return Ok(true);
         }
         // What was plugged in before the change was cleared would otherwise go unnoticed.
         status = port.read_status().await?;
@@ -153,15 +157,16 @@ impl Bus<'_> {
             self.remove(place);
         }
         if !status.is_connected() {
-            return Ok(());
+            return Ok(true);
         }
         Timer::after(self.host.debounce()).await;
         status = port.read_status().await?;
         port.clear_changes(status).await?;
         if status.is_connected() {
             *child = self.attach(&Port::Hub(port)).await;
+            return Ok(child.is_some());
         }
-        Ok(())
+        Ok(true)
     }
 }
 

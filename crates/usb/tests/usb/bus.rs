@@ -302,6 +302,33 @@ fn a_device_that_always_fails_is_left_alone_until_it_is_replugged() {
 }
 
 #[test]
+fn a_device_that_can_not_be_replugged_is_tried_again_ever_less_often_until_it_works() {
+    for path in [&[][..], &[1]] {
+        on_bus(
+            Kind::Silicon,
+            |model| match path {
+                [] => model.plug(ecm(Speed::High)),
+                _ => model.plug(hub(Speed::High, Hub::new(2, Speed::High).with(1, ecm(Speed::High)))),
+            },
+            async |Setup { model, bus, .. }| {
+                let device = bus.next_device().await;
+                // Its driver gives it up, and for a while it does not answer to anything.
+                model.fail(0, 0x80, &[Fault::NoAnswer; 27]);
+                device.close();
+                drop(device);
+                let start = Instant::now();
+                assert!(with_timeout(Duration::from_secs(29), bus.next_device()).await.is_err());
+                assert_eq!(model.faults_left(), 18, "three attempts of three");
+                let _device = bus.next_device().await;
+                // 30, 60 and 120 s; nine faults are used up by each of the first two.
+                let took = start.elapsed();
+                assert!(took > Duration::from_secs(200) && took < Duration::from_secs(220), "{} s", took.as_secs());
+            },
+        );
+    }
+}
+
+#[test]
 fn more_devices_than_there_is_room_for_are_refused_and_the_others_work() {
     on_bus(
         Kind::Silicon,
