@@ -23,8 +23,8 @@ use crate::usbredir::device::Device;
 
 /// How long a virtual cable negotiates. A real one takes about two seconds, which every boot would have to wait.
 const NEGOTIATION: Duration = Duration::from_millis(100);
-/// Longest that QEMU takes to confirm that a device is gone.
-const UNPLUG_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest that QEMU takes to confirm that a device came or went.
+const PLUG_TIMEOUT: Duration = Duration::from_secs(10);
 /// While so many bytes wait to be taken by QEMU, nothing more is read from the guest.
 const BACKLOG: usize = 256 * 1024;
 /// Longest frame that is believed.
@@ -44,6 +44,8 @@ struct Shared {
 
 struct State {
     device: Device,
+    /// Somebody waits until everything that QEMU has sent is taken.
+    is_flushing: bool,
     /// Why the thread ended.
     end: Option<String>,
     is_closing: bool,
@@ -71,7 +73,7 @@ impl UsbNic {
         };
         nic.core().set_negotiation_time(u64::try_from(NEGOTIATION.as_micros())?);
         let device = Device::new(nic, speed, is_plugged);
-        let state = Mutex::new(State { device, end: None, is_closing: false });
+        let state = Mutex::new(State { device, is_flushing: false, end: None, is_closing: false });
         let shared = Arc::new(Shared { state, changed: Condvar::new(), start: Instant::now() });
         let (wake, woken) = UnixStream::pair().context("no socket pair")?;
         for socket in [&usb, &wire, &wake, &woken] {
@@ -110,24 +112,41 @@ impl UsbNic {
     ///
     /// # Errors
     /// When QEMU does not take it.
-    pub fn plug(&self) -> Result<()> {
-        self.set_plug(true, Device::is_plugged)
+    pub(crate) fn plug(&self) -> Result<()> {
+        let mut state = self.shared.lock();
+        state.device.plug(true);
+        drop(self.wait_for(state, |state| state.device.is_plugged())?);
+        Ok(())
     }
 
-    /// Pulls the NIC out of its USB port, whatever is under way, and returns when QEMU has seen it.
+    /// Pulls the NIC out of its USB port, whatever is under way: `freeze` returns when QEMU starts no more transfers, and
+    /// `go_on` lets it. Returns when QEMU has seen it.
     ///
     /// # Errors
     /// When QEMU does not confirm it.
-    pub fn unplug(&self) -> Result<()> {
-        self.set_plug(false, Device::is_gone)
+    pub(crate) fn unplug(&self, freeze: impl FnOnce() -> Result<()>, go_on: impl FnOnce() -> Result<()>) -> Result<()> {
+        freeze()?;
+        // What QEMU has sent until now ends before the device goes.
+        let mut state = self.shared.lock();
+        state.is_flushing = true;
+        state = self.wait_for(state, |state| !state.is_flushing)?;
+        state.device.plug(false);
+        drop(state);
+        self.wake();
+        go_on()?;
+        drop(self.wait_for(self.shared.lock(), |state| state.device.is_gone())?);
+        Ok(())
     }
 
-    fn set_plug(&self, is_in: bool, is_done: impl Fn(&Device) -> bool) -> Result<()> {
-        let mut state = self.shared.lock();
-        state.device.plug(is_in);
+    /// Waits until the state is as it should be.
+    fn wait_for<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        is_so: impl Fn(&State) -> bool,
+    ) -> Result<MutexGuard<'a, State>> {
         self.wake();
-        let deadline = Instant::now() + UNPLUG_TIMEOUT;
-        while !is_done(&state.device) {
+        let deadline = Instant::now() + PLUG_TIMEOUT;
+        while !is_so(&state) {
             if let Some(end) = &state.end {
                 bail!("the NIC's connection to QEMU has ended: {end}");
             }
@@ -136,14 +155,11 @@ impl UsbNic {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                bail!(
-                    "QEMU did not see within {UNPLUG_TIMEOUT:?} that the NIC was {}",
-                    if is_in { "plugged in" } else { "pulled out" }
-                );
+                bail!("QEMU took no notice of the NIC within {PLUG_TIMEOUT:?}");
             }
             state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        Ok(())
+        Ok(state)
     }
 
     fn wake(&self) {
@@ -215,10 +231,14 @@ impl Pump {
             if has_room && let Some(len) = receive(&mut self.wire, &mut chunk)? {
                 self.from_wire.extend_from_slice(&chunk[..len]);
             }
-            if !is_behind && let Some(len) = receive(&mut self.usb, &mut chunk)? {
-                let mut state = shared.lock();
-                state.device.advance(shared.now_us());
-                state.device.receive(&chunk[..len])?;
+            let received = if is_behind { None } else { receive(&mut self.usb, &mut chunk)? };
+            let mut state = shared.lock();
+            match received {
+                Some(len) => {
+                    state.device.advance(shared.now_us());
+                    state.device.receive(&chunk[..len])?;
+                }
+                None => state.is_flushing = false,
             }
         }
     }

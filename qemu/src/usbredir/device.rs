@@ -122,6 +122,11 @@ impl Device {
         let Some(both) = self.parser.capabilities() else { return };
         match (self.plug, is_in) {
             (Plug::In, false) => {
+                // Whatever waits ends first: QEMU's DWC2 keeps what is in flight for ever when its device goes, and fails an
+                // assertion when the guest uses that channel again (10.0.2, `usb_packet_setup`).
+                for held in std::mem::take(&mut self.held) {
+                    self.answer(both, &held, Status::Cancelled, &[]);
+                }
                 self.nic.on_reset();
                 self.forget();
                 both.write(&mut self.out, kind::DEVICE_DISCONNECT, 0, &[]);
