@@ -191,6 +191,7 @@ for_both_chips! {
     a_link_is_used_within_a_tenth_of_a_second
     duplex_and_pauses_follow_the_partner
     a_link_that_flaps_a_thousand_times_costs_nothing
+    a_link_without_traffic_costs_next_to_nothing
     damaged_frames_and_bursts_are_counted_and_the_next_one_arrives
     halted_endpoints_are_cleared
     a_transmitter_that_hangs_is_noticed_and_healed
@@ -366,6 +367,25 @@ fn a_link_that_flaps_a_thousand_times_costs_nothing<C: Chip>() {
             rig.assert_no_mistakes::<C>();
         },
     );
+}
+
+fn a_link_without_traffic_costs_next_to_nothing<C: Chip>() {
+    for kind in BOTH {
+        on_node::<C, _>(
+            kind,
+            |_| {},
+            async |rig| {
+                rig.link_up().await;
+                Timer::after_secs(5).await;
+                let before = rig.model.accesses();
+                Timer::after_secs(10).await;
+                // A real controller asks a bulk endpoint that has nothing again by itself. What is left is a poll of the interrupt
+                // endpoints every 66 ms or more, and the housekeeping of every second: some 15 control requests.
+                let per_second = (rig.model.accesses() - before) / 10;
+                assert!(per_second < 1000, "{kind:?}: {per_second} register accesses per second");
+            },
+        );
+    }
 }
 
 fn damaged_frames_and_bursts_are_counted_and_the_next_one_arrives<C: Chip>() {

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use qemu::config::{NicKind, UsbNet};
 use tests::lab::Lab;
 use tests::node::{PATIENCE, Rig};
 use tests::wait;
@@ -22,15 +23,22 @@ const WINDOW: u64 = 32;
 const FRAMES: u64 = WINDOWS * WINDOW;
 
 pub(crate) fn per_frame(report: &mut Report) -> Result<()> {
-    let rig = Rig::boot_in(Lab::new()?, "", |config| {
-        // Idle time passes as on the wall, so that time-outs towards real clients stay what they are.
-        config.extra.extend(["-icount".into(), "shift=0,sleep=on".into()]);
-    })?;
-    let received = (0..ROUNDS).map(|_| cost(&rig, 9)).collect::<Result<Vec<_>>>()?;
-    let echoed = (0..ROUNDS).map(|_| cost(&rig, 7)).collect::<Result<Vec<_>>>()?;
-    let received = median(received);
-    report.add("instructions per received 1,500 B frame", "", received, Goal::None, "");
-    report.add("instructions per sent 1,500 B frame", "", median(echoed) - received, Goal::None, "");
+    for (kind, names) in [
+        (NicKind::UsbNet, ["instructions per received 1,500 B frame", "instructions per sent 1,500 B frame"]),
+        (NicKind::Lan9514, ["the same received, LAN9514", "the same sent, LAN9514"]),
+        (NicKind::Lan7800, ["the same received, LAN7800", "the same sent, LAN7800"]),
+    ] {
+        let rig = Rig::boot_in(Lab::new()?, "", |config| {
+            // Idle time passes as on the wall, so that time-outs towards real clients stay what they are.
+            config.extra.extend(["-icount".into(), "shift=0,sleep=on".into()]);
+            config.nic = config.nic.take().map(|nic| UsbNet { kind, ..nic });
+        })?;
+        let received = (0..ROUNDS).map(|_| cost(&rig, 9)).collect::<Result<Vec<_>>>()?;
+        let echoed = (0..ROUNDS).map(|_| cost(&rig, 7)).collect::<Result<Vec<_>>>()?;
+        let received = median(received);
+        report.add(names[0], "", received, Goal::None, "");
+        report.add(names[1], "", median(echoed) - received, Goal::None, "");
+    }
     Ok(())
 }
 
