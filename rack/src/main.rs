@@ -5,6 +5,7 @@
 //! | `firmware` | the Pi's own firmware files |
 //! | `flash` | an image put on a card |
 //! | `image` | what a board boots, and the image of a card |
+//! | `netboot` | a directory that boards boot from over the network |
 //! | `run` | one virtual node on this terminal |
 //! | `symbols` | names and places of code addresses, from the ELF file |
 //! | `annotate` | text that passes through, with the names put to its addresses |
@@ -16,6 +17,7 @@ mod annotate;
 mod firmware;
 mod flash;
 mod image;
+mod netboot;
 mod progress;
 mod run;
 mod symbols;
@@ -51,6 +53,7 @@ Examples:
   cargo run -- build                               only the image: target/kernel8.img, target/kernel.elf
   cargo run -- image --cmdline name=web-1          an SD card for a real board: rack.img
   cargo run -- flash /dev/sdX --image rack.img     puts it on a card; without a device it lists the cards
+  cargo run -- netboot /srv/tftp                   the same for boards that boot from the network
   cargo run -- symbolize < report.txt              names for the addresses of a real board's crash report
   cargo run -- bench                               measures a virtual node";
 
@@ -62,6 +65,8 @@ enum Action {
     Image(image::Options),
     /// Writes an SD card and reads it back; lists the cards that are plugged in when none is named.
     Flash(flash::Options),
+    /// Lays out a directory for a TFTP server that boards boot from, and says how to serve it.
+    Netboot(netboot::Options),
     /// Runs one virtual node: its console on this terminal, its ports on localhost. The default command.
     Run(run::Options),
     /// Puts function names and source lines to the addresses of a crash report on standard input.
@@ -91,6 +96,7 @@ fn main() -> ExitCode {
         Some(Action::Build) => build(),
         Some(Action::Image(options)) => image::image(&options),
         Some(Action::Flash(options)) => flash::flash(&options),
+        Some(Action::Netboot(options)) => netboot::netboot(&options),
         Some(Action::Symbolize(options)) => symbolize(options.elf),
         Some(Action::Bench(options)) => bench(&options.arguments),
     };

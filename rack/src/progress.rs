@@ -17,6 +17,12 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// Returns a path as a shell wants it, for commands that the user can paste.
+pub(crate) fn quoted(path: &str) -> String {
+    let is_plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte));
+    if is_plain { path.to_owned() } else { format!("'{}'", path.replace('\'', "'\\''")) }
+}
+
 /// Returns an image's sizes for a person.
 pub(crate) fn sizes(sizes: &Sizes) -> String {
     let kib = |bytes: u64| format!("{} KiB", bytes.div_ceil(1024));

@@ -17,7 +17,7 @@ use self::block::{Layout, NcmFraming};
 use crate::Link;
 use crate::cdc::{self, Function};
 use crate::exchange::{FrameExchange, NicInfo};
-use crate::usbnet::{BoardInfo, Pipes, RECEIVE_LEN, UsbNicError, move_frames};
+use crate::usbnet::{BoardInfo, Bursts, Pipes, UsbNicError, move_frames};
 
 /// Name of the driver.
 pub const NAME: &str = "cdc-ncm";
@@ -59,8 +59,8 @@ pub(crate) async fn run(
     for request in [SET_NTB_FORMAT, SET_CRC_MODE] {
         set(device, Setup { request_type: CLASS_INTERFACE_OUT, request, value: 0, index: interface }, &[]).await?;
     }
-    let size = layout.in_len_max.min(RECEIVE_LEN);
-    #[expect(clippy::cast_possible_truncation, reason = "at most RECEIVE_LEN")]
+    let size = layout.in_len_max.min(exchange.rx_buffer_len()).min(Bursts::RECEIVE_LEN_MAX);
+    #[expect(clippy::cast_possible_truncation, reason = "at most RECEIVE_LEN_MAX")]
     let size_bytes = (size as u32).to_le_bytes();
     let setup = Setup { request_type: CLASS_INTERFACE_OUT, request: SET_NTB_INPUT_SIZE, value: 0, index: interface };
     if size < layout.in_len_max && !set(device, setup, &size_bytes).await? {

@@ -193,20 +193,23 @@ struct State {
 
 /// The meeting place of one driver and one stack.
 pub struct FrameExchange {
+    rx_buffer_len: usize,
     state: RefCell<State>,
 }
 
 impl FrameExchange {
     /// Makes an exchange that owns the given buffers: [`RX_BUFFERS`] and [`TX_BUFFERS`] of them at most, the others are
-    /// not taken. A receive buffer must hold the largest burst of any controller.
+    /// not taken. A receive buffer must hold a frame with what controllers put around it; in longer ones they put bursts.
     #[must_use]
     pub fn new(rx: impl IntoIterator<Item = DmaBuffer>, tx: impl IntoIterator<Item = DmaBuffer>) -> Self {
+        let rx_free: Deque<DmaBuffer, RX_BUFFERS> = deque(rx);
         Self {
+            rx_buffer_len: rx_free.iter().map(DmaBuffer::len).min().unwrap_or(0),
             state: RefCell::new(State {
                 nic: None,
                 link: Link::Absent,
                 rx_ready: Deque::new(),
-                rx_free: deque(rx),
+                rx_free,
                 tx_ready: Deque::new(),
                 tx_free: deque(tx),
                 counts: Counts::default(),
@@ -218,6 +221,12 @@ impl FrameExchange {
                 tx_waker: WakerRegistration::new(),
             }),
         }
+    }
+
+    /// Returns the length in bytes of the shortest receive buffer.
+    #[must_use]
+    pub fn rx_buffer_len(&self) -> usize {
+        self.rx_buffer_len
     }
 
     /// Returns what is known of the controller, if there is one.

@@ -17,7 +17,7 @@ use usb::device::Device;
 use usb::host::TransferError;
 
 pub(crate) use self::frames::{Ending, Framing, Pipes, move_frames};
-pub(crate) use self::registers::{BURST_LEN, Phy, RECEIVE_LEN, Registers, Started, mac_words, read_mac};
+pub(crate) use self::registers::{Bursts, Phy, Registers, Started, mac_words, read_mac};
 pub(crate) use self::supervise::{Block, Chip, Counted, supervise};
 use crate::exchange::FrameExchange;
 use crate::{MacAddress, cdc_ecm, cdc_ncm, lan78xx, lan95xx, rndis};

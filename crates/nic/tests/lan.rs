@@ -136,6 +136,16 @@ fn to_node(len: usize, seed: usize) -> Vec<u8> {
 
 /// Runs a test beside a node's USB and NIC tasks, with a chip behind a hub.
 fn on_node<C: Chip, T>(kind: Kind, prepare: impl FnOnce(&mut C), test: impl AsyncFnOnce(&Rig<'_>) -> T) -> T {
+    on_node_with_buffers(kind, 16 * 1024, prepare, test)
+}
+
+/// The same with receive buffers of another length.
+fn on_node_with_buffers<C: Chip, T>(
+    kind: Kind,
+    rx_buffer_len: usize,
+    prepare: impl FnOnce(&mut C),
+    test: impl AsyncFnOnce(&Rig<'_>) -> T,
+) -> T {
     let (dma, mut pool) = FakeDma::new(1024 * 1024);
     let model = Model::new(kind, dma);
     model.plug(Node::new(Speed::High, Box::new(Hub::new(4, Speed::High))));
@@ -147,7 +157,7 @@ fn on_node<C: Chip, T>(kind: Kind, prepare: impl FnOnce(&mut C), test: impl Asyn
     let claims = UsbNics::default();
     let bus = Bus::new(&controller, &claims, &mut pool).unwrap();
     let mut buffers = |len| (0..BUFFERS).map(|_| pool.take(len).unwrap()).collect::<Vec<_>>();
-    let exchange = FrameExchange::new(buffers(16 * 1024), buffers(2048));
+    let exchange = FrameExchange::new(buffers(rx_buffer_len), buffers(2048));
     let board = BoardInfo { mac: Some(MAC), id: 0 };
     time::run(async {
         let tasks = join3(
@@ -187,6 +197,7 @@ for_both_chips! {
     it_comes_up_with_the_boards_address_and_the_link_as_negotiated
     frames_of_every_length_pass_both_ways
     what_comes_in_a_burst_arrives_in_order
+    short_receive_buffers_get_short_bursts_or_single_frames
     what_waits_to_be_sent_goes_out_together
     a_link_is_used_within_a_tenth_of_a_second
     duplex_and_pauses_follow_the_partner
@@ -270,6 +281,31 @@ fn what_comes_in_a_burst_arrives_in_order<C: Chip>() {
                 rig.assert_no_mistakes::<C>();
             },
         );
+    }
+}
+
+fn short_receive_buffers_get_short_bursts_or_single_frames<C: Chip>() {
+    for kind in BOTH {
+        for rx_buffer_len in [2048, 4096, 8192] {
+            on_node_with_buffers::<C, _>(
+                kind,
+                rx_buffer_len,
+                |_| {},
+                async |rig| {
+                    rig.link_up().await;
+                    for round in 0..20_usize {
+                        let frames: Vec<_> = (0..7).map(|i| to_node(1514 - (round * 97 + i * 31) % 1400, i)).collect();
+                        frames.iter().for_each(|frame| rig.chip(|chip: &mut C| chip.receive(frame)));
+                        for frame in &frames {
+                            assert_eq!(&rig.receive().await, frame, "{kind:?} {rx_buffer_len} {round}");
+                        }
+                    }
+                    assert!(rig.core::<C, _>(|core| core.seen().burst_len_max) <= rx_buffer_len as u64);
+                    assert_eq!(rig.exchange.counters().rx_errors, 0);
+                    rig.assert_no_mistakes::<C>();
+                },
+            );
+        }
     }
 }
 

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use nix::sys::stat::{major, minor};
 
+use crate::progress::quoted;
+
 /// Larger than any card for a node: more likely a disk in a USB case.
 const CARD_LEN_MAX: u64 = 256 << 30;
 /// What stands in the place of a mount point for swap; mount points begin with a slash.
@@ -239,12 +241,6 @@ fn collect(directory: &Path, numbers: &mut Vec<String>, names: &mut Vec<String>)
 /// Returns a path of mountinfo as it is: a space is `\040` there.
 fn unescaped(place: &str) -> String {
     place.replace("\\040", " ").replace("\\134", "\\")
-}
-
-/// Returns a path as a shell wants it.
-fn quoted(path: &str) -> String {
-    let is_plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
-    if is_plain { path.to_owned() } else { format!("'{}'", path.replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use super::framing::RX_LEN_MAX;
 use super::registers::*;
 use crate::events::NicEvent;
 use crate::mii::{Negotiated, OFFER_1000_FULL, ability, register};
-use crate::usbnet::{Block, BoardInfo, Chip, Counted, Phy, Registers, Started, UsbNicError, mac_words, read_mac};
+use crate::usbnet::{
+    Block, BoardInfo, Bursts, Chip, Counted, Phy, Registers, Started, UsbNicError, mac_words, read_mac,
+};
 
 /// How long a burst waits for more frames, in units of 16.667 ns: see the module.
 const BULK_IN_DELAY: u32 = 0x0800;
@@ -39,7 +41,7 @@ impl<'d, 'b> Lan78xx<'d, 'b> {
 
     /// Resets the chip and its PHY, sets both up and starts them. The order is that of Linux `lan78xx_reset` and
     /// `lan78xx_open`.
-    pub(super) async fn start(&mut self, board: &BoardInfo) -> Result<Started, UsbNicError> {
+    pub(super) async fn start(&mut self, board: &BoardInfo, bursts: Bursts) -> Result<Started, UsbNicError> {
         let registers = self.registers;
         let chip_id = registers.read(ID_REV).await?;
         // Before the reset: an address from OTP memory or an EEPROM was put here at power-on.
@@ -53,10 +55,12 @@ impl<'d, 'b> Lan78xx<'d, 'b> {
         registers.write(MAF_LO, low).await?;
         registers.write(MAF_HI, high | MAF_HI_VALID).await?;
         let packet_len = if self.speed == Speed::High { 512 } else { 64 };
-        registers.write(BURST_CAP, FIFO_LEN / packet_len).await?;
+        let burst_cap = bursts.burst_len.map_or(0, |len| len.min(FIFO_LEN) / packet_len);
+        registers.write(BURST_CAP, burst_cap).await?;
         registers.write(BULK_IN_DLY, BULK_IN_DELAY).await?;
-        registers.modify(HW_CFG, 0, HW_CFG_MEF | HW_CFG_LEDS).await?;
-        registers.modify(USB_CFG0, 0, USB_CFG0_BIR | USB_CFG0_BCE).await?;
+        let (many, capped) = if bursts.burst_len.is_some() { (HW_CFG_MEF, USB_CFG0_BCE) } else { (0, 0) };
+        registers.modify(HW_CFG, 0, many | HW_CFG_LEDS).await?;
+        registers.modify(USB_CFG0, 0, USB_CFG0_BIR | capped).await?;
         registers.write(FCT_RX_FIFO_END, FIFO_LEN / 512 - 1).await?;
         registers.write(FCT_TX_FIFO_END, FIFO_LEN / 512 - 1).await?;
         registers.write(INT_STS, u32::MAX).await?;

@@ -8,11 +8,13 @@ use super::registers::*;
 use crate::events::NicEvent;
 use crate::mii::{Negotiated, ability};
 use crate::usbnet::{
-    BURST_LEN, Block, BoardInfo, Chip, Counted, Phy, Registers, Started, UsbNicError, mac_words, read_mac,
+    Block, BoardInfo, Bursts, Chip, Counted, Phy, Registers, Started, UsbNicError, mac_words, read_mac,
 };
 
 /// How long a burst waits for more frames, in units of 16.667 ns: see the module.
 const BULK_IN_DELAY: u32 = 0x2000;
+/// Most packets in a burst: of 64 bytes, at full speed, FreeBSD allows 128.
+const BURST_CAP_MAX: u32 = 128;
 /// EtherType of a VLAN tag (IEEE 802.1Q).
 const VLAN: u32 = 0x8100;
 
@@ -34,7 +36,7 @@ impl<'d, 'b> Lan95xx<'d, 'b> {
     }
 
     /// Resets the chip and its PHY, sets both up and starts them. The order is that of Linux `smsc95xx_reset`.
-    pub(super) async fn start(&mut self, board: &BoardInfo) -> Result<Started, UsbNicError> {
+    pub(super) async fn start(&mut self, board: &BoardInfo, bursts: Bursts) -> Result<Started, UsbNicError> {
         let registers = self.registers;
         let chip_id = registers.read(ID_REV).await?;
         // Before the reset: an EEPROM's address was put here at power-on. Without one it reads as all ones.
@@ -47,10 +49,13 @@ impl<'d, 'b> Lan95xx<'d, 'b> {
         let (low, high) = mac_words(mac);
         registers.write(ADDRL, low).await?;
         registers.write(ADDRH, high).await?;
-        registers.write(BURST_CAP, burst_cap(self.speed)).await?;
+        let packet_len = if self.speed == Speed::High { 512 } else { 64 };
+        let burst_cap = bursts.burst_len.map_or(0, |len| (len / packet_len).min(BURST_CAP_MAX));
+        registers.write(BURST_CAP, burst_cap).await?;
         registers.write(BULK_IN_DLY, BULK_IN_DELAY).await?;
         let offset = (RX_OFFSET as u32) << HW_CFG_RXDOFF_SHIFT;
-        registers.modify(HW_CFG, HW_CFG_RXDOFF, HW_CFG_BIR | HW_CFG_MEF | HW_CFG_BCE | offset).await?;
+        let many = if bursts.burst_len.is_some() { HW_CFG_MEF | HW_CFG_BCE } else { 0 };
+        registers.modify(HW_CFG, HW_CFG_RXDOFF, HW_CFG_BIR | many | offset).await?;
         registers.write(INT_STS, u32::MAX).await?;
         registers.write(LED_GPIO_CFG, LED_GPIO_CFG_LEDS).await?;
         registers.write(FLOW, 0).await?;
@@ -123,14 +128,5 @@ impl Chip for Lan95xx<'_, '_> {
     async fn read_unsent(&self) -> Result<u32, UsbNicError> {
         let room = self.registers.read(TX_FIFO_INF).await? & TX_FIFO_INF_FREE;
         Ok(self.tx_room.saturating_sub(room))
-    }
-}
-
-/// Longest burst in packets of the speed. A burst may go beyond it by the frame that it was in the middle of.
-fn burst_cap(speed: Speed) -> u32 {
-    match speed {
-        Speed::High => BURST_LEN / 512,
-        // FreeBSD: 128.
-        _ => 128,
     }
 }

@@ -29,10 +29,30 @@ const MII_WRITE: u32 = 1 << 1;
 /// `ethernet-phy@1`).
 const PHY_ADDRESS: u32 = 1;
 
-/// Most bytes of a receive, and of the bursts that a controller is told to make: a receive buffer, less a frame by which a burst
-/// may be longer than it was told. FreeBSD leaves as much (18,944 of 20,480 bytes in if_smsc.c).
-pub(crate) const RECEIVE_LEN: usize = 16 * 1024;
-pub(crate) const BURST_LEN: u32 = 14 * 1024;
+/// How long the bursts are that a controller is told to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bursts {
+    /// Most bytes of a receive.
+    pub(crate) receive_len: usize,
+    /// Most bytes of a burst; `None` when there is only room for one frame.
+    pub(crate) burst_len: Option<u32>,
+}
+
+impl Bursts {
+    /// Most bytes of a receive that is worth a buffer: the FIFOs have 20 and 12 KiB.
+    pub(crate) const RECEIVE_LEN_MAX: usize = 16 * 1024;
+    /// By so much a burst may be longer than the controller was told, or by the frame that it was in the middle of. FreeBSD leaves
+    /// as much (18,944 of 20,480 bytes in if_smsc.c).
+    const MARGIN: usize = 2048;
+
+    /// Makes the best of receive buffers of this length.
+    pub(crate) fn new(buffer_len: usize) -> Self {
+        let receive_len = buffer_len.min(Self::RECEIVE_LEN_MAX);
+        let burst_len = receive_len.saturating_sub(Self::MARGIN);
+        let is_worth_it = burst_len >= Self::MARGIN;
+        Self { receive_len, burst_len: u32::try_from(burst_len).ok().filter(|_| is_worth_it) }
+    }
+}
 
 /// What is known of a controller that has been started.
 pub(crate) struct Started {
@@ -203,6 +223,13 @@ pub(crate) fn mac_words(MacAddress([a, b, c, d, e, f]): MacAddress) -> (u32, u32
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bursts_leave_room_for_the_frame_that_they_end_in() {
+        assert_eq!(Bursts::new(2048), Bursts { receive_len: 2048, burst_len: None });
+        assert_eq!(Bursts::new(8192), Bursts { receive_len: 8192, burst_len: Some(6144) });
+        assert_eq!(Bursts::new(1 << 20), Bursts { receive_len: 16_384, burst_len: Some(14_336) });
+    }
 
     #[test]
     fn the_first_byte_of_an_address_is_the_lowest() {
