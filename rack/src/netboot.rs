@@ -108,7 +108,7 @@ The three spaces at the end of the name are needed by the Pi 3B.
 What each board needs, once:
   3B             a card with program_usb_boot_mode=1 in config.txt, started once. It can't be undone. If it does not boot
                  then (its ROM gives up early): leave a card in it, formatted as FAT32, with only bootcode.bin on it
-  3B+            nothing; take the card out
+  3B+            nothing on most of them (take the card out); where it does not try, as the 3B
   CM3, CM3+      as the 3B, where the carrier has a LAN9514
   Zero 2 W       can't: it has no Ethernet that its ROM knows
   4B, 400, CM4   BOOT_ORDER=0xf21 in the boot loader's settings (card first, then network):

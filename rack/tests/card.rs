@@ -137,7 +137,7 @@ fn check_files(card: &Card, firmware: &Path, command_line: &str) {
 }
 
 /// QEMU boots the kernel that is on the card with the command line that is on it, and the device tree if there is one.
-fn boot(card: &Card, machine: Machine, tree: Option<&str>) -> Node {
+fn boot(qemu: &Qemu, card: &Card, machine: Machine, tree: Option<&str>) -> Node {
     let mut config = NodeConfig::new(card.take_out("kernel8.img"));
     config.machine = machine;
     config.command_line = fs::read_to_string(card.take_out("cmdline.txt")).unwrap().trim_end().to_owned();
@@ -145,7 +145,7 @@ fn boot(card: &Card, machine: Machine, tree: Option<&str>) -> Node {
     if let Some(tree) = tree {
         config.extra = vec!["-dtb".into(), card.take_out(tree).into()];
     }
-    let node = Node::start(&Qemu::find_or_install(&mut |_| ()).unwrap(), config).unwrap();
+    let node = Node::start(qemu, config).unwrap();
     node.console().wait_for("booted in", SOON).unwrap();
     node
 }
@@ -165,7 +165,8 @@ fn a_card_is_what_fsck_and_mtools_expect_and_qemu_boots_its_kernel() {
     }
     if are_here(&["mdir", "mcopy"], "the files of a card") {
         check_files(&card, firmware.path(), &line);
-        let node = boot(&card, Machine::Raspi3b, None);
+        let qemu = Qemu::find_or_install(&mut |_| ()).unwrap();
+        let node = boot(&qemu, &card, Machine::Raspi3b, None);
         node.console().wait_for_prompt("from-card> ", SOON).unwrap();
         let said = node.console().lines().join("\n");
         assert!(said.contains("1 SSH keys are known") && !said.contains("ignored"), "{said}");
@@ -203,11 +204,20 @@ fn a_card_with_the_real_firmware_is_read_alike_and_the_kernel_takes_its_device_t
         File::open(card.take_out(name)).unwrap().read_exact(&mut head).unwrap();
         assert_eq!((&head[..4], head[18]), (&b"\x7fELF"[..], 137), "{name}");
     }
-    if card.files().contains_key("bcm2710-rpi-3-b.dtb") {
-        let node = boot(&card, Machine::Raspi3b, Some("bcm2710-rpi-3-b.dtb"));
+    let qemu = Qemu::find_or_install(&mut |_| ()).unwrap();
+    let boards = [
+        (Machine::Raspi3b, "bcm2710-rpi-3-b.dtb", "Raspberry Pi 3 Model B"),
+        (Machine::Raspi4b, "bcm2711-rpi-4-b.dtb", "Raspberry Pi 4 Model B"),
+    ];
+    for (machine, tree, model) in boards {
+        if qemu.require(machine).is_err() || !card.files().contains_key(tree) {
+            say(&format!("NOT TESTED (needs QEMU 9 and {tree}): the real device tree on {machine}"));
+            continue;
+        }
+        let node = boot(&qemu, &card, machine, Some(tree));
         node.console().wait_for_prompt("real> ", SOON).unwrap();
         let said = node.console().lines().join("\n");
-        assert!(said.contains("Raspberry Pi 3 Model B"), "{said}");
+        assert!(said.contains(model) && !said.contains("device tree"), "{said}");
     }
 }
 
