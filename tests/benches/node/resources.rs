@@ -11,7 +11,7 @@ use crate::report::{Goal, Report, median};
 const WATCH: Duration = Duration::from_secs(5);
 const ROUNDS: usize = 3;
 /// How long a booted node gets to settle: its first seconds are announcements and address checks.
-const SETTLE: Duration = Duration::from_secs(5);
+const SETTLE: Duration = Duration::from_secs(10);
 
 pub(crate) fn image(report: &mut Report) -> Result<()> {
     let len = std::fs::metadata(&node::kit()?.image)?.len();

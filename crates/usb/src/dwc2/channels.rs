@@ -213,8 +213,8 @@ impl<R: RegisterAccess> State<R> {
             }
             match next {
                 Next::Done(result) => {
-                    if active.progress.is_bulk() && matches!(result, Ok(1..)) {
-                        self.pace.note_traffic(Instant::now());
+                    if let (Some(direction), Ok(1..)) = (active.progress.bulk_direction(), result) {
+                        self.pace.note_traffic(direction, Instant::now());
                     }
                     active.phase = Phase::Done(result);
                     return;

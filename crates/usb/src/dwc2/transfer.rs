@@ -118,10 +118,10 @@ impl Progress {
         self.endpoint.direction == Direction::In
     }
 
-    /// Returns whether this is a bulk transfer.
+    /// Returns which way the data of a bulk transfer goes.
     #[must_use]
-    pub fn is_bulk(&self) -> bool {
-        self.endpoint.kind == Kind::Bulk
+    pub fn bulk_direction(&self) -> Option<Direction> {
+        (self.endpoint.kind == Kind::Bulk).then_some(self.endpoint.direction)
     }
 
     /// Returns the PID of the endpoint's next packet.

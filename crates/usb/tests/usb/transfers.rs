@@ -88,13 +88,15 @@ fn a_receive_waits_until_there_is_something() {
 fn a_conversation_is_answered_within_a_millisecond_on_the_emulator() {
     on_bus(Kind::Emulator, plug, async |Setup { model, bus, mut pool, .. }| {
         let device = bus.next_device().await;
-        let (receive, _) = pipes(&device);
+        let (receive, send) = pipes(&device);
         let mut buffer = Some(pool.take(2048).unwrap());
+        let mut reply = Some(pool.take(2048).unwrap());
         model.with(&[], |ecm: &mut Ecm| ecm.to_node.push_back(pattern(60)));
         for pause_ms in [0, 3, 30, 1000, 2000] {
             let transfer = receive.start(buffer.take().unwrap(), 2048, None);
             let done = transfer.await;
             buffer = done.buffer;
+            reply = send.start(reply.take().unwrap(), 60, None).await.buffer;
             let transfer = receive.start(buffer.take().unwrap(), 2048, None);
             let sent_at = Instant::now() + Duration::from_millis(pause_ms);
             let push = async {
