@@ -62,12 +62,10 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const UART_CLOCK_HZ: u32 = 48_000_000;
 /// The mini UART's clock when the firmware does not tell (config.txt, core_freq with enable_uart=1).
 const CORE_CLOCK_HZ: u32 = 250_000_000;
-/// Receive buffers: more than a controller on USB can have under way at once.
-const RX_BUFFERS: usize = 64;
-/// Receive buffers for GENET: its ring holds all of them.
-const GENET_RX_BUFFERS: usize = nic::exchange::RX_BUFFERS;
-/// Bytes of a receive buffer: the largest burst of a USB NIC.
-const RX_BUFFER_LEN: usize = 2048;
+/// Receive buffers for a controller on USB, and their length in bytes: few, for bursts.
+const USB_RX_BUFFERS: (usize, usize) = (32, 16 * 1024);
+/// Receive buffers for GENET: its ring holds all of them, with a frame in each.
+const GENET_RX_BUFFERS: (usize, usize) = (nic::exchange::RX_BUFFERS, 2048);
 /// Bytes of a transmit buffer: a frame, the longest headroom and padding of a USB NIC.
 const TX_BUFFER_LEN: usize = 2048;
 
@@ -116,7 +114,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let Ok(bus) = Bus::new(controller, claims, &mut pool) else { no_memory("USB") };
     let bus: &'static Bus<'static> = Box::leak(Box::new(bus));
     let genet = blocks.genet.filter(|_| board.has_genet()).zip(facts.irqs.genet.map(|[line_a, _]| line_a));
-    let exchange = make_exchange(&mut pool, if genet.is_some() { GENET_RX_BUFFERS } else { RX_BUFFERS });
+    let exchange = make_exchange(&mut pool, if genet.is_some() { GENET_RX_BUFFERS } else { USB_RX_BUFFERS });
     let seed = seed(rng, entry_ticks);
     let id = if board.serial == 0 { seed } else { board.serial };
     let nic_board = BoardInfo { mac: board.mac.map(MacAddress), id };
@@ -224,9 +222,9 @@ fn power_usb(mailbox: &mut Mailbox<'_>) {
     }
 }
 
-fn make_exchange(pool: &mut DmaPool, rx_buffers: usize) -> &'static FrameExchange {
+fn make_exchange(pool: &mut DmaPool, (rx_count, rx_len): (usize, usize)) -> &'static FrameExchange {
     let mut take = |count, len| (0..count).map_while(|_| pool.take(len)).collect::<Vec<_>>();
-    let (rx, tx) = (take(rx_buffers, RX_BUFFER_LEN), take(TX_BUFFERS, TX_BUFFER_LEN));
+    let (rx, tx) = (take(rx_count, rx_len), take(TX_BUFFERS, TX_BUFFER_LEN));
     Box::leak(Box::new(FrameExchange::new(rx, tx)))
 }
 
