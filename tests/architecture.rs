@@ -246,6 +246,21 @@ fn every_package_takes_lints_and_versions_from_the_workspace() -> Result<()> {
 }
 
 #[test]
+fn every_test_of_the_image_runs_on_both_boards_or_says_why_not() -> Result<()> {
+    let folder = workspace()?["tests"].folder.clone();
+    let list = std::fs::read_to_string(folder.join("raspi4b.rs"))?;
+    let mut missing = Vec::new();
+    for (path, _) in sources(&folder.join("it"))? {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if path.parent() == Some(&folder.join("it")) && name != "main.rs" && !list.contains(&format!("it/{name}")) {
+            missing.push(name.to_owned());
+        }
+    }
+    fail_if_any("tests that raspi4b.rs neither has nor explains", &missing);
+    Ok(())
+}
+
+#[test]
 fn files_are_nouns_and_not_too_long() -> Result<()> {
     let mut wrong = Vec::new();
     for package in workspace()?.values() {

@@ -78,7 +78,6 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
         Ok(claimed) => claimed,
         Err(midr) => fault::refuse_board(format_args!("unknown processor, MIDR {midr:#x}")),
     };
-    fault::init(soc);
     let facts = soc.facts();
     let mut pool = mem::init(facts.dma_offset);
     interrupt::init(blocks.interrupts);

@@ -493,7 +493,7 @@ mod tests {
     fn a_firmware_of_ours_takes_the_place_of_qemu_s() {
         let mut config = NodeConfig::new("i");
         config.command_line = "name=x".into();
-        config.firmware = Some(Firmware { level: Level::El3, console: ConsolePins::Input });
+        config.firmware = Some(Firmware { level: Level::El3, console: ConsolePins::Input, has_system_error: false });
         let line = line(&config);
         assert!(line.contains("-device loader,file=i,addr=0x80000,force-raw=on"), "{line}");
         assert!(line.contains("-device loader,file=/run/x/firmware,addr=0,force-raw=on"), "{line}");

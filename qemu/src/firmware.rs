@@ -13,6 +13,9 @@ pub struct Firmware {
     pub level: Level,
     /// Which UART is connected to GPIO 14 and 15.
     pub console: ConsolePins,
+    /// Whether a system error is pending that the image gets at EL1 as soon as it does not mask it any more. Needs
+    /// [`Level::El1`]: a hypervisor can pretend one (Arm ARM, HCR_EL2.VSE), and nothing in QEMU raises a real one.
+    pub has_system_error: bool,
 }
 
 /// An exception level.
@@ -38,9 +41,14 @@ pub enum ConsolePins {
 }
 
 /// Where the machine code looks for its parameters, as words.
+const HCR: usize = 0xa8 / 4;
 const SPSR: usize = 0xb0 / 4;
 const PINS_REGISTER: usize = 0xc0 / 4;
 const PINS_VALUE: usize = 0xc8 / 4;
+
+/// EL1 has 64 bits (bit 31); system errors go to EL2 unless they are virtual ones (5), and one is pending (8).
+const HCR_PLAIN: u32 = 1 << 31;
+const HCR_SYSTEM_ERROR: u32 = HCR_PLAIN | 1 << 5 | 1 << 8;
 
 /// Interrupts masked; then the level, with its own stack pointer (Arm ARM, SPSR_EL3).
 const SPSR_EL1: u32 = 0x3c5;
@@ -59,7 +67,7 @@ const CODE: [u32; 62] = [
     0xd280_b622, //         mov   x2, #0x5b1            // non-secure, 64 bits, HVC
     0xd51e_1102, //         msr   scr_el3, x2
     0xd51e_115f, //         msr   cptr_el3, xzr
-    0xd2b0_0002, //         mov   x2, #0x80000000       // EL1 has 64 bits
+    0x5800_0462, //         ldr   x2, [0xa8]            // HCR
     0xd51c_1102, //         msr   hcr_el2, x2
     0xd280_0062, //         mov   x2, #3                // EL1 may use the physical timer
     0xd51c_e102, //         msr   cnthctl_el2, x2
@@ -93,7 +101,8 @@ const CODE: [u32; 62] = [
     0xb4ff_ffc4, //         cbz   x4, 2b
     0xaa1f_03e0, //         mov   x0, xzr
     0xd61f_0080, //         br    x4
-    0, 0, 0,
+    0,
+    0, 0,           // 0xa8: HCR_EL2
     0, 0,           // 0xb0: SPSR
     0x30d0_0800, 0, // 0xb8: SCTLR_EL1
     0, 0,           // 0xc0: GPFSEL1
@@ -106,29 +115,23 @@ impl Firmware {
     /// Returns the machine code for address 0 of a board with its GPIO registers at `gpio`.
     #[must_use]
     pub fn code(&self, gpio: u32) -> Vec<u8> {
+        let hcr = if self.has_system_error { HCR_SYSTEM_ERROR } else { HCR_PLAIN };
+        let spsr = match self.level {
+            Level::El1 => SPSR_EL1,
+            Level::El2 => SPSR_EL2,
+            Level::El3 => 0,
+        };
+        let pins = match self.console {
+            ConsolePins::Input => 0,
+            ConsolePins::Pl011 => ALT_0,
+            ConsolePins::MiniUart => ALT_5,
+        };
         let mut code = CODE;
-        let mut set = |at: usize, value: u32| {
+        for (at, value) in [(HCR, hcr), (SPSR, spsr), (PINS_REGISTER, gpio + 4), (PINS_VALUE, pins)] {
             if let Some(word) = code.get_mut(at) {
                 *word = value;
             }
-        };
-        set(
-            SPSR,
-            match self.level {
-                Level::El1 => SPSR_EL1,
-                Level::El2 => SPSR_EL2,
-                Level::El3 => 0,
-            },
-        );
-        set(PINS_REGISTER, gpio + 4);
-        set(
-            PINS_VALUE,
-            match self.console {
-                ConsolePins::Input => 0,
-                ConsolePins::Pl011 => ALT_0,
-                ConsolePins::MiniUart => ALT_5,
-            },
-        );
+        }
         code.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 }
@@ -141,10 +144,11 @@ mod tests {
     fn parameters_are_where_the_code_looks_for_them() {
         // A load of a literal has the distance in words in bits 23:5 (Arm ARM, LDR (literal)).
         let target = |at: usize| at + (CODE[at] >> 5 & 0x7_ffff) as usize;
-        assert_eq!((target(2), target(25), target(26)), (SPSR, PINS_REGISTER, PINS_VALUE));
+        assert_eq!((target(2), target(7), target(25), target(26)), (SPSR, HCR, PINS_REGISTER, PINS_VALUE));
         assert_eq!((CODE.len() * 4, 0xd8 + 4 * 8), (0xf8, 0xf8), "the table ends the code");
-        let firmware = Firmware { level: Level::El1, console: ConsolePins::MiniUart };
+        let firmware = Firmware { level: Level::El1, console: ConsolePins::MiniUart, has_system_error: true };
         let code = firmware.code(0xfe20_0000);
+        assert_eq!(code.get(0xa8..0xac), Some(&0x8000_0120_u32.to_le_bytes()[..]));
         assert_eq!(code.get(0xb0..0xb4), Some(&0x3c5_u32.to_le_bytes()[..]));
         assert_eq!(code.get(0xc0..0xc4), Some(&0xfe20_0004_u32.to_le_bytes()[..]));
         assert_eq!(code.get(0xc8..0xcc), Some(&0x0001_2000_u32.to_le_bytes()[..]));

@@ -18,16 +18,17 @@ const LED: u32 = 42;
 
 #[test]
 fn entered_at_el1_it_comes_up_like_anywhere() -> Result<()> {
-    comes_up(Firmware { level: Level::El1, console: ConsolePins::Pl011 })
+    comes_up(Level::El1, ConsolePins::Pl011)
 }
 
 #[test]
 fn entered_at_el3_it_comes_up_like_anywhere() -> Result<()> {
-    comes_up(Firmware { level: Level::El3, console: ConsolePins::Input })
+    comes_up(Level::El3, ConsolePins::Input)
 }
 
 /// Boots by a firmware, and sees that all cores work and that a crash is survived.
-fn comes_up(firmware: Firmware) -> Result<()> {
+fn comes_up(level: Level, console: ConsolePins) -> Result<()> {
+    let firmware = Firmware { level, console, has_system_error: false };
     let rig = Rig::boot_in(Lab::new()?, "", |config| config.firmware = Some(firmware))?;
     node::udp_echo(rig.node.udp(7)?, &[7; 1400])?;
     let console = rig.node.console();
@@ -43,10 +44,28 @@ fn comes_up(firmware: Firmware) -> Result<()> {
 }
 
 #[test]
+fn a_system_error_is_reported_even_before_the_first_line() -> Result<()> {
+    let firmware = Firmware { level: Level::El1, console: ConsolePins::Pl011, has_system_error: true };
+    let node = TestNode::start_with(&Lab::new()?, "", |config| {
+        config.firmware = Some(firmware);
+        config.nic = None;
+        config.mini_uart = true;
+    })?;
+    // Which UART is the console is not known so early: both have it, and once more after the restart, which meets the next.
+    for console in [node.console(), node.board().mini_uart().context("no mini UART")?] {
+        for _ in 0..2 {
+            console.wait_for("*** crash: SError on core 0", BOOT)?;
+            console.wait_for("*** restarting", PATIENCE)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn the_console_is_the_uart_that_the_firmware_has_put_on_the_pins() -> Result<()> {
     let start = |console| {
         TestNode::start_with(&Lab::new()?, "", |config| {
-            config.firmware = Some(Firmware { level: Level::El2, console });
+            config.firmware = Some(Firmware { level: Level::El2, console, has_system_error: false });
             config.nic = None;
             config.mini_uart = true;
         })

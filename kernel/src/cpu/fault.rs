@@ -5,10 +5,10 @@
 
 use core::fmt::Write;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use aarch64_cpu::asm::wfi;
-use aarch64_cpu::registers::{DAIF, Writeable};
+use aarch64_cpu::registers::{DAIF, MIDR_EL1, Readable, Writeable};
 use boards::soc::Soc;
 use boot::{FaultFrame, FaultKind};
 use crash::backtrace::{self, Backtrace, Bounds};
@@ -30,15 +30,6 @@ const ALL_MASKED: u64 = 0b1111 << 6;
 static REPORTER: AtomicU32 = AtomicU32::new(0);
 /// How often the reporting core faulted while it was reporting.
 static NESTED: AtomicU32 = AtomicU32::new(0);
-/// The SoC, for finding UART and reset registers: 1 is BCM2837. Everything else, and what is not known yet, gets the
-/// addresses of the BCM2711, because that is what boot.s maps for it.
-static SOC: AtomicU8 = AtomicU8::new(0);
-
-/// Tells this module which SoC it runs on.
-pub(crate) fn init(soc: Soc) {
-    SOC.store(if soc == Soc::Bcm2711 { 2 } else { 1 }, Ordering::Relaxed);
-}
-
 /// Returns whether another core reports a crash.
 pub(crate) fn is_reporting_elsewhere() -> bool {
     let reporter = REPORTER.load(Ordering::Acquire);
@@ -179,7 +170,8 @@ fn restart() -> ! {
     park()
 }
 
-/// Returns the SoC as far as it is known: see `SOC`.
+/// Returns the SoC, for finding UART and reset registers, at any time. An unknown one gets the addresses of the BCM2711: that
+/// is what boot.s maps for it.
 pub(super) fn soc() -> Soc {
-    if SOC.load(Ordering::Relaxed) == 1 { Soc::Bcm2837 } else { Soc::Bcm2711 }
+    Soc::from_midr(MIDR_EL1.get()).unwrap_or(Soc::Bcm2711)
 }
