@@ -89,6 +89,9 @@ bitflags! {
         const RX = 1 << 0;
         /// Transmit FIFO is empty.
         const TX = 1 << 1;
+        /// Must be set for any interrupt to come (errata of the datasheet, page 12, on elinux.org; the bits of a 16550 for
+        /// line and modem status, which Linux's 8250 driver sets the first of).
+        const REQUIRED = 0b11 << 2;
     }
 
     impl LineStatus: u32 {

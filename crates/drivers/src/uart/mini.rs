@@ -77,6 +77,7 @@ impl<'a> MiniUart<'a> {
         let mut enable = InterruptEnable::empty();
         enable.set(InterruptEnable::RX, interrupts.rx);
         enable.set(InterruptEnable::TX, interrupts.tx);
+        enable.set(InterruptEnable::REQUIRED, interrupts.rx || interrupts.tx);
         field!(self.registers, ier).write(enable);
     }
 

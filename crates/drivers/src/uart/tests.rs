@@ -226,7 +226,7 @@ fn interrupts_are_those_asked_for() {
         let (uart, model) = mini();
         let mut console = Console::from(uart);
         console.set_interrupts(Interrupts { rx: true, tx: false });
-        assert_eq!(model.lock().line.interrupts, 1);
+        assert_eq!(model.lock().line.interrupts, 0b1101);
         assert_eq!(console.pending(), Interrupts::default());
         model.lock().line.rx.push_back(0);
         assert_eq!(console.pending(), Interrupts { rx: true, tx: false });
