@@ -33,7 +33,9 @@ use crash::BlackBox;
 use drivers::gpio::Gpio;
 use drivers::interrupts::Irq;
 use drivers::led::Led;
-use drivers::mailbox::{self, Clock, ClockRate, Device, Mailbox, SetPower};
+use drivers::mailbox::{
+    self, Clock, ClockRate, Device, Mailbox, MaxClockRate, MeasuredClockRate, SetClockRate, SetPower,
+};
 use drivers::rng::{Bcm2835Rng, Rng, Rng200};
 use drivers::uart::{Console, MiniUart, Pl011};
 use drivers::watchdog::{ResetReason, Watchdog};
@@ -85,6 +87,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let Some(buffer) = pool.take(mailbox::BUFFER_LEN) else { no_memory("the mailbox") };
     let mut mailbox = Mailbox::new(blocks.mailbox, buffer);
     let mut gpio = Gpio::new(blocks.gpio);
+    run_at_full_speed(&mut mailbox);
     let (uart, uart_irq) = open_console(blocks.uart0, blocks.mini_uart, &mut gpio, facts, &mut mailbox);
     let board = BoardFacts::find(soc, &mut mailbox, device_tree);
     info!("MiniPiRack {VERSION} on {}, {}", board.model, soc);
@@ -161,6 +164,15 @@ fn run_core(core: usize) -> ! {
     })
 }
 
+/// Asks for the ARM cores' highest frequency: nobody else would after the firmware's first minute (config.txt,
+/// initial_turbo). Before the console, because the core clock may change with it.
+fn run_at_full_speed(mailbox: &mut Mailbox<'_>) {
+    if let Ok(hz) = mailbox.get(&MaxClockRate(Clock::Arm)) {
+        // Refused, it stays as it is; samples show it.
+        let _ = mailbox.get(&SetClockRate { clock: Clock::Arm, hz });
+    }
+}
+
 /// Opens the UART that the firmware has connected to the header's pins; the PL011 when it has connected none.
 fn open_console(
     uart0: safe_mmio::UniqueMmioPointer<'static, arm_pl011_uart::PL011Registers>,
@@ -171,7 +183,9 @@ fn open_console(
 ) -> (Option<Console<'static>>, Irq) {
     let [tx, _] = CONSOLE_PINS;
     if gpio.function(tx) == Function::Alt5 {
-        let clock_hz = mailbox.get(&ClockRate(Clock::Core)).unwrap_or(CORE_CLOCK_HZ);
+        // Measured, where the firmware can: what it says to have set was wrong in some versions.
+        let measured = mailbox.get(&MeasuredClockRate(Clock::Core));
+        let clock_hz = measured.or_else(|_| mailbox.get(&ClockRate(Clock::Core))).unwrap_or(CORE_CLOCK_HZ);
         return (MiniUart::init(mini, clock_hz).ok().map(Console::Mini), facts.irqs.aux);
     }
     // The PL011 has one receiver: a Bluetooth chip must not be on it too.
@@ -183,7 +197,9 @@ fn open_console(
     for pin in CONSOLE_PINS {
         gpio.set_function(pin, Function::Alt0);
     }
-    let clock_hz = mailbox.get(&ClockRate(Clock::Uart)).unwrap_or(UART_CLOCK_HZ);
+    // A PL011 that nobody uses may have been left at 1 GHz (github.com/raspberrypi/firmware, 951).
+    let set = mailbox.get(&SetClockRate { clock: Clock::Uart, hz: UART_CLOCK_HZ });
+    let clock_hz = set.or_else(|_| mailbox.get(&ClockRate(Clock::Uart))).unwrap_or(UART_CLOCK_HZ);
     (Pl011::init(uart0, clock_hz).ok().map(Console::Pl011), facts.irqs.uart0)
 }
 

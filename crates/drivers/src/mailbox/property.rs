@@ -84,6 +84,16 @@ pub struct MaxClockRate(pub Clock);
 #[derive(Clone, Copy, Debug)]
 pub struct MeasuredClockRate(pub Clock);
 
+/// Sets a clock, and with the ARM's whatever its speed needs (voltage, SDRAM). Answers the frequency that it has now, in Hz.
+/// QEMU sets none.
+#[derive(Clone, Copy, Debug)]
+pub struct SetClockRate {
+    /// The clock.
+    pub clock: Clock,
+    /// The frequency in Hz.
+    pub hz: u32,
+}
+
 /// The kernel's command line.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandLine;
@@ -311,6 +321,21 @@ impl Property for SetGpio {
     /// The firmware puts 0 in the line's place when it has done it (Linux drivers/gpio/gpio-raspberrypi-exp.c).
     fn parse(&self, answer: &[u8]) -> Option<()> {
         (word(answer, 0)? == 0).then_some(())
+    }
+}
+
+impl Property for SetClockRate {
+    const TAG: u32 = 0x3_8002;
+    // Clock, frequency, and 0 for "with all that belongs to turbo".
+    const VALUE_LEN: usize = 12;
+    type Output = u32;
+
+    fn request(&self) -> [u32; 2] {
+        [self.clock as u32, self.hz]
+    }
+
+    fn parse(&self, answer: &[u8]) -> Option<u32> {
+        rate(answer, self.clock)
     }
 }
 

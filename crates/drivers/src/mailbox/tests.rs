@@ -101,6 +101,8 @@ pub(crate) fn pi_3b(tag: u32, value: &[u8]) -> Option<(Vec<u8>, u32)> {
         0x1_0006 => words(&[0x3c00_0000, 0x0400_0000]),
         0x2_8001 => words(&[asked, u32::from(value[4] & 1)]),
         0x3_0002 | 0x3_0004 => words(&[asked, if asked == 2 { 48_000_000 } else { 700_000_000 }]),
+        // Only what the clock can do; with turbo.
+        0x3_8002 if value[8..] == [0; 4] => words(&[asked, 600_000_000]),
         0x3_0006 => words(&[0, 25_000]),
         0x3_000a => words(&[0, 85_000]),
         0x3_0046 => words(&[0x5_0004]),
@@ -143,6 +145,7 @@ fn every_property_is_read() {
         assert_eq!(mailbox.get(&SetPower { device: Device::UsbHcd, is_on: true }), Ok(true));
         assert_eq!(mailbox.get(&ClockRate(Clock::Uart)), Ok(48_000_000));
         assert_eq!(mailbox.get(&MaxClockRate(Clock::Arm)), Ok(700_000_000));
+        assert_eq!(mailbox.get(&SetClockRate { clock: Clock::Arm, hz: 700_000_000 }), Ok(600_000_000));
         assert_eq!(mailbox.get(&Temperature), Ok(25_000));
         assert_eq!(mailbox.get(&MaxTemperature), Ok(85_000));
         assert_eq!(mailbox.get(&GetThrottled), Ok(Throttled(0x5_0004)));
