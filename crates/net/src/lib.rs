@@ -20,6 +20,7 @@ mod checksum;
 pub mod counters;
 mod device;
 mod filter;
+mod groups;
 pub mod http;
 pub mod mdns;
 pub mod ping;

@@ -74,6 +74,10 @@ pub struct Stack {
     epoch: Cell<u32>,
     /// Changes each time the cable comes up.
     pub(crate) link_epoch: Cell<u32>,
+    /// Groups that sockets listen to.
+    pub(crate) joined: RefCell<Vec<IpAddr>>,
+    /// Whether the controller should be told of the groups anew.
+    pub(crate) groups_changed: Cell<bool>,
     is_up: Cell<bool>,
     link_ups: Cell<u64>,
     has_nic: Cell<bool>,
@@ -117,6 +121,8 @@ impl Stack {
             mdns_name: RefCell::new(NodeName::new()),
             epoch: Cell::new(0),
             link_epoch: Cell::new(0),
+            joined: RefCell::new(Vec::new()),
+            groups_changed: Cell::new(true),
             is_up: Cell::new(false),
             link_ups: Cell::new(0),
             has_nic: Cell::new(false),
@@ -285,6 +291,7 @@ impl Stack {
     fn round(&self) -> Option<u64> {
         self.progress.fetch_add(1, Ordering::Relaxed);
         self.follow_link();
+        self.tell_groups();
         let exchange = self.shared.exchange;
         if !exchange.link().is_up() {
             // What arrived before the cable was pulled is stale.

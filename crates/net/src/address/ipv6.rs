@@ -98,6 +98,8 @@ async fn has_duplicate(stack: &Stack, address: Ipv6Addr) -> bool {
     let watch = &stack.shared.watch;
     watch.has_ipv6_conflict.set(false);
     watch.tentative.set(Some(address));
+    // Who wants the address too asks the group of it.
+    stack.change_groups();
     let solicit = NdiscRepr::NeighborSolicit { target_addr: address, lladdr: None };
     stack.send_ndisc(Ipv6Addr::UNSPECIFIED, solicited_node(address), &solicit);
     let conflict = poll_fn(|cx| {
@@ -175,7 +177,7 @@ impl Stack {
         drop(inner);
         *self.shared.watch.ipv6.borrow_mut() = new.iter().copied().collect();
         self.announce_change();
-        self.kick();
+        self.change_groups();
     }
 
     /// Sends a neighbour discovery message past smoltcp, which sends none for its user.
@@ -213,7 +215,7 @@ fn from_prefix(prefix: Ipv6Addr, mac: MacAddress) -> Ipv6Addr {
 }
 
 /// Returns the group of those whose address ends like `address` (RFC 4291, section 2.7.1).
-fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+pub(crate) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b] = address.segments();
     Ipv6Addr::new(0xFF02, 0, 0, 0, 0, 1, 0xFF00 | a & 0xFF, b)
 }

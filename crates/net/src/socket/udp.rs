@@ -102,7 +102,7 @@ impl UdpSocket {
     /// [`UdpError::TooManyGroups`], also if the address is not a group's.
     pub fn join(&mut self, group: IpAddr) -> Result<(), UdpError> {
         self.stack.inner.borrow_mut().iface.join_multicast_group(group).map_err(|_| UdpError::TooManyGroups)?;
-        self.stack.kick();
+        self.stack.listen_to(group);
         Ok(())
     }
 
