@@ -194,9 +194,7 @@ async fn move_frames(
     interrupt: &impl AsyncFn(),
 ) -> Result<Infallible, EngineError> {
     loop {
-        let is_short = engine.borrow().is_short_of_buffers();
-        let buffer = async { if is_short { exchange.take_rx_buffer().await } else { core::future::pending().await } };
-        match select3(interrupt(), exchange.take_tx_frame(), buffer).await {
+        match select3(interrupt(), exchange.take_tx_frame(), exchange.take_rx_buffer()).await {
             Either3::First(()) => {}
             Either3::Second(frame) => engine.borrow_mut().send_first(frame, exchange),
             Either3::Third(buffer) => engine.borrow_mut().add_buffer(buffer, exchange),

@@ -19,10 +19,12 @@ use thiserror::Error;
 
 use super::ring::{Garbage, Place, RxRing, SIZE, TxRing};
 use crate::events::NicEvent;
-use crate::exchange::{FRAME_LEN_MAX, FrameExchange, TxFrame};
+use crate::exchange::{FRAME_LEN_MAX, FrameExchange, RX_BUFFERS, TxFrame};
 
 /// Bytes of a receive buffer that the controller may use (Linux and U-Boot RX_BUF_LENGTH; OpenBSD MCLBYTES).
 pub(crate) const RX_LEN: usize = 2048;
+// Every free buffer finds a descriptor without one.
+const _: () = assert!(RX_BUFFERS <= SIZE as usize);
 /// Bytes in front of each received frame (`RbufCtrl::ALIGN_2B`).
 const RX_PAD: usize = 2;
 /// Shortest frame without FCS. The controller has been seen to send shorter ones as they are.
@@ -238,11 +240,6 @@ impl<'e> Engine<'e> {
         let received = self.receive(exchange)?;
         let sent = self.send(exchange);
         Ok(if received == TURN || sent == TURN { Turn::More } else { Turn::Done })
-    }
-
-    /// Returns whether there are descriptors without a buffer.
-    pub(crate) fn is_short_of_buffers(&self) -> bool {
-        self.rx.hole().is_some()
     }
 
     /// Puts a buffer that has become free into a descriptor, and the others that are free.
