@@ -50,6 +50,15 @@ impl Machine {
         }
     }
 
+    /// Returns what its cores say that they are (MIDR_EL1): a Cortex-A53 r0p4, a Cortex-A72 r0p3.
+    #[must_use]
+    pub fn midr(self) -> u32 {
+        match self {
+            Self::Raspi3b => 0x410f_d034,
+            Self::Raspi4b => 0x410f_d083,
+        }
+    }
+
     /// Returns the board's name.
     #[must_use]
     pub fn board(self) -> &'static str {
@@ -464,7 +473,6 @@ fn escape(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firmware::{ConsolePins, Level};
 
     fn line(config: &NodeConfig) -> String {
         let arguments = config.arguments(Path::new("/run/x"));
@@ -493,7 +501,7 @@ mod tests {
     fn a_firmware_of_ours_takes_the_place_of_qemu_s() {
         let mut config = NodeConfig::new("i");
         config.command_line = "name=x".into();
-        config.firmware = Some(Firmware { level: Level::El3, console: ConsolePins::Input, has_system_error: false });
+        config.firmware = Some(Firmware::default());
         let line = line(&config);
         assert!(line.contains("-device loader,file=i,addr=0x80000,force-raw=on"), "{line}");
         assert!(line.contains("-device loader,file=/run/x/firmware,addr=0,force-raw=on"), "{line}");

@@ -6,6 +6,8 @@
 //! there is the machine code below, laid out as the stub of the Raspberry Pi's firmware (raspberrypi/tools,
 //! armstubs/armstub8.S): entered by all cores, with the spin table of cores 1-3 at 0xe0.
 
+use crate::config::Machine;
+
 /// How the image is entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Firmware {
@@ -16,6 +18,15 @@ pub struct Firmware {
     /// Whether a system error is pending that the image gets at EL1 as soon as it does not mask it any more. Needs
     /// [`Level::El1`]: a hypervisor can pretend one (Arm ARM, HCR_EL2.VSE), and nothing in QEMU raises a real one.
     pub has_system_error: bool,
+    /// What MIDR_EL1 says at EL1, in which a hypervisor may pretend another processor; `None` for the board's own.
+    pub midr: Option<u32>,
+}
+
+impl Default for Firmware {
+    /// As a board's firmware enters the image, with the PL011 on the pins.
+    fn default() -> Self {
+        Self { level: Level::El2, console: ConsolePins::Pl011, has_system_error: false, midr: None }
+    }
 }
 
 /// An exception level.
@@ -41,6 +52,7 @@ pub enum ConsolePins {
 }
 
 /// Where the machine code looks for its parameters, as words.
+const MIDR: usize = 0xa4 / 4;
 const HCR: usize = 0xa8 / 4;
 const SPSR: usize = 0xb0 / 4;
 const PINS_REGISTER: usize = 0xc0 / 4;
@@ -74,7 +86,7 @@ const CODE: [u32; 62] = [
     0xd51c_e07f, //         msr   cntvoff_el2, xzr
     0xd286_7fe2, //         mov   x2, #0x33ff           // no trap of FP and SIMD
     0xd51c_1142, //         msr   cptr_el2, x2
-    0xd538_0002, //         mrs   x2, midr_el1
+    0x1800_0362, //         ldr   w2, [0xa4]            // MIDR
     0xd51c_0002, //         msr   vpidr_el2, x2
     0xd538_00a2, //         mrs   x2, mpidr_el1
     0xd51c_00a2, //         msr   vmpidr_el2, x2
@@ -101,7 +113,7 @@ const CODE: [u32; 62] = [
     0xb4ff_ffc4, //         cbz   x4, 2b
     0xaa1f_03e0, //         mov   x0, xzr
     0xd61f_0080, //         br    x4
-    0,
+    0,              // 0xa4: MIDR_EL1
     0, 0,           // 0xa8: HCR_EL2
     0, 0,           // 0xb0: SPSR
     0x30d0_0800, 0, // 0xb8: SCTLR_EL1
@@ -112,9 +124,9 @@ const CODE: [u32; 62] = [
 ];
 
 impl Firmware {
-    /// Returns the machine code for address 0 of a board with its GPIO registers at `gpio`.
+    /// Returns the machine code for address 0 of a board.
     #[must_use]
-    pub fn code(&self, gpio: u32) -> Vec<u8> {
+    pub fn code(&self, machine: Machine) -> Vec<u8> {
         let hcr = if self.has_system_error { HCR_SYSTEM_ERROR } else { HCR_PLAIN };
         let spsr = match self.level {
             Level::El1 => SPSR_EL1,
@@ -126,8 +138,10 @@ impl Firmware {
             ConsolePins::Pl011 => ALT_0,
             ConsolePins::MiniUart => ALT_5,
         };
+        let midr = self.midr.unwrap_or_else(|| machine.midr());
+        let register = machine.gpio() + 4;
         let mut code = CODE;
-        for (at, value) in [(HCR, hcr), (SPSR, spsr), (PINS_REGISTER, gpio + 4), (PINS_VALUE, pins)] {
+        for (at, value) in [(MIDR, midr), (HCR, hcr), (SPSR, spsr), (PINS_REGISTER, register), (PINS_VALUE, pins)] {
             if let Some(word) = code.get_mut(at) {
                 *word = value;
             }
@@ -144,10 +158,12 @@ mod tests {
     fn parameters_are_where_the_code_looks_for_them() {
         // A load of a literal has the distance in words in bits 23:5 (Arm ARM, LDR (literal)).
         let target = |at: usize| at + (CODE[at] >> 5 & 0x7_ffff) as usize;
-        assert_eq!((target(2), target(7), target(25), target(26)), (SPSR, HCR, PINS_REGISTER, PINS_VALUE));
+        assert_eq!([2, 7, 14, 25, 26].map(target), [SPSR, HCR, MIDR, PINS_REGISTER, PINS_VALUE]);
         assert_eq!((CODE.len() * 4, 0xd8 + 4 * 8), (0xf8, 0xf8), "the table ends the code");
-        let firmware = Firmware { level: Level::El1, console: ConsolePins::MiniUart, has_system_error: true };
-        let code = firmware.code(0xfe20_0000);
+        let firmware =
+            Firmware { level: Level::El1, console: ConsolePins::MiniUart, has_system_error: true, midr: None };
+        let code = firmware.code(Machine::Raspi4b);
+        assert_eq!(code.get(0xa4..0xa8), Some(&0x410f_d083_u32.to_le_bytes()[..]));
         assert_eq!(code.get(0xa8..0xac), Some(&0x8000_0120_u32.to_le_bytes()[..]));
         assert_eq!(code.get(0xb0..0xb4), Some(&0x3c5_u32.to_le_bytes()[..]));
         assert_eq!(code.get(0xc0..0xc4), Some(&0xfe20_0004_u32.to_le_bytes()[..]));

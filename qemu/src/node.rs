@@ -74,7 +74,7 @@ impl Node {
 
         if let Some(firmware) = &config.firmware {
             let file = run_dir.path().join(config::FIRMWARE);
-            fs::write(&file, firmware.code(config.machine.gpio())).context("the firmware can't be written")?;
+            fs::write(&file, firmware.code(config.machine)).context("the firmware can't be written")?;
         }
 
         let messages = run_dir.path().join("messages");

@@ -28,7 +28,7 @@ fn entered_at_el3_it_comes_up_like_anywhere() -> Result<()> {
 
 /// Boots by a firmware, and sees that all cores work and that a crash is survived.
 fn comes_up(level: Level, console: ConsolePins) -> Result<()> {
-    let firmware = Firmware { level, console, has_system_error: false };
+    let firmware = Firmware { level, console, ..Firmware::default() };
     let rig = Rig::boot_in(Lab::new()?, "", |config| config.firmware = Some(firmware))?;
     node::udp_echo(rig.node.udp(7)?, &[7; 1400])?;
     let console = rig.node.console();
@@ -45,7 +45,7 @@ fn comes_up(level: Level, console: ConsolePins) -> Result<()> {
 
 #[test]
 fn a_system_error_is_reported_even_before_the_first_line() -> Result<()> {
-    let firmware = Firmware { level: Level::El1, console: ConsolePins::Pl011, has_system_error: true };
+    let firmware = Firmware { level: Level::El1, has_system_error: true, ..Firmware::default() };
     let node = TestNode::start_with(&Lab::new()?, "", |config| {
         config.firmware = Some(firmware);
         config.nic = None;
@@ -62,10 +62,29 @@ fn a_system_error_is_reported_even_before_the_first_line() -> Result<()> {
 }
 
 #[test]
+fn an_unknown_processor_is_told_on_both_uarts() -> Result<()> {
+    if machine()? == Machine::Raspi3b {
+        // Whatever is unknown is expected to have its UARTs where the newest known SoC has them.
+        return Ok(());
+    }
+    // A Cortex-A76, that of a Pi 5.
+    let firmware = Firmware { level: Level::El1, midr: Some(0x414f_d0b1), ..Firmware::default() };
+    let node = TestNode::start_with(&Lab::new()?, "", |config| {
+        config.firmware = Some(firmware);
+        config.nic = None;
+        config.mini_uart = true;
+    })?;
+    for console in [node.console(), node.board().mini_uart().context("no mini UART")?] {
+        console.wait_for("does not run on this board: unknown processor, MIDR 0x414fd0b1", BOOT)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn the_console_is_the_uart_that_the_firmware_has_put_on_the_pins() -> Result<()> {
     let start = |console| {
         TestNode::start_with(&Lab::new()?, "", |config| {
-            config.firmware = Some(Firmware { level: Level::El2, console, has_system_error: false });
+            config.firmware = Some(Firmware { console, ..Firmware::default() });
             config.nic = None;
             config.mini_uart = true;
         })

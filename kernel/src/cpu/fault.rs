@@ -114,10 +114,10 @@ fn begin() {
         }
         park();
     }
+    time::ensure_started();
     for core in (0..CORES).filter(|&core| core != current_core()) {
         interrupt::send_ipi(core);
     }
-    // In raw ticks: it must have an end even before time is set up.
     let start = time::ticks();
     while time::ticks().wrapping_sub(start) < time::frequency_hz() / STOPS_PER_SECOND {
         core::hint::spin_loop();

@@ -58,6 +58,13 @@ pub(crate) fn init(start: u64) {
     TICKS_PER_MICRO.store(u64::try_from(ticks_per_micro).unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
+/// Starts time if that has not happened yet: a report of what went wrong before needs it for its deadlines.
+pub(crate) fn ensure_started() {
+    if MICROS_PER_TICK.load(Ordering::Relaxed) == 0 {
+        init(ticks());
+    }
+}
+
 /// Returns the counter.
 pub(crate) fn ticks() -> u64 {
     // The counter may be read early by speculation; an ISB keeps it in program order (Arm ARM D12.2.1).
