@@ -97,7 +97,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     log::set_max_level(level(config.log));
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
     if !config.ssh_keys.is_empty() {
-        warn!("{} SSH keys are known, but this version has no SSH server yet", config.ssh_keys.len());
+        warn!("SSH keys known: {}, but this version has no SSH server yet", config.ssh_keys.len());
     }
     let watchdog = Watchdog::new(blocks.pm);
     let crashes = report_last_life(watchdog.reset_reason());

@@ -169,7 +169,7 @@ fn a_card_is_what_fsck_and_mtools_expect_and_qemu_boots_its_kernel() {
         let node = boot(&qemu, &card, Machine::Raspi3b, None);
         node.console().wait_for_prompt("from-card> ", SOON).unwrap();
         let said = node.console().lines().join("\n");
-        assert!(said.contains("1 SSH keys are known") && !said.contains("ignored"), "{said}");
+        assert!(said.contains("SSH keys known: 1") && !said.contains("ignored"), "{said}");
     }
 }
 
