@@ -19,6 +19,7 @@ use usb::host::TransferError;
 pub(crate) use self::frames::{Ending, Framing, Pipes, move_frames};
 pub(crate) use self::registers::{Bursts, Phy, Registers, Started, mac_words, read_mac};
 pub(crate) use self::supervise::{Block, Chip, Counted, supervise};
+use crate::events::NicEvent;
 use crate::exchange::FrameExchange;
 use crate::{MacAddress, cdc_ecm, cdc_ncm, lan78xx, lan95xx, rndis};
 
@@ -187,6 +188,13 @@ pub async fn run(bus: &Bus<'_>, exchange: &FrameExchange, board: &BoardInfo) -> 
         let seconds = rest.as_secs();
         log::warn!("nic: {name} at USB address {}: {error}; starting it anew in {seconds} s", device.address());
         exchange.count(|counters| counters.restarts += 1);
+        match error {
+            UsbNicError::NoPhy { .. } => exchange.count_event(NicEvent::PhySilent, 1),
+            UsbNicError::NotReady { .. } | UsbNicError::Transfer(TransferError::Timeout) => {
+                exchange.count_event(NicEvent::Timeout, 1);
+            }
+            _ => {}
+        }
         device.close();
         Timer::after(rest).await;
         rest = (2 * rest).min(RESTART_REST_MAX);

@@ -496,9 +496,14 @@ fn a_transmitter_that_hangs_is_noticed_and_healed<C: Chip>() {
             async |rig| {
                 rig.link_up().await;
                 rig.talk::<C>(1).await;
-                // Few frames: they fit in the chip, and nothing but its counters tells that they do not leave.
+                // Few frames, one now and then: they fit in the chip, and nothing but its counters tells that they do not leave.
                 rig.core::<C, _>(|core| core.faults.is_transmitter_stuck = true);
-                rig.send(&to_node(80, 1));
+                for _ in 0..8 {
+                    if rig.exchange.has_tx() && rig.restarts() == 0 {
+                        rig.send(&to_node(80, 1));
+                    }
+                    Timer::after_millis(700).await;
+                }
                 wait(|| rig.restarts() == 1).await;
                 assert_eq!(rig.event(NicEvent::TxStall), 1);
                 rig.link_up().await;

@@ -24,8 +24,8 @@ const DOWN_INTERVAL: Duration = Duration::from_millis(32);
 const UP_INTERVAL: Duration = Duration::from_millis(20);
 /// How often the PHY is asked while the link is up, in case an interrupt got lost; and how often the counters are read.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
-/// How many times in a row the same bytes must wait to be sent, while nothing is, for the controller to count as stalled. A
-/// pause frame stops a sender for 0.34 s at 100 Mbit/s (65,535 units of 512 bits: 802.3, annex 31B.2).
+/// How many times in a row bytes must wait to be sent, while nothing is, for the controller to count as stalled. A pause
+/// frame stops a sender for 0.34 s at 100 Mbit/s (65,535 units of 512 bits: 802.3, annex 31B.2).
 const STALLED_LOOKS: u32 = 3;
 /// Longest block of statistics: 47 words of the LAN7800.
 const BLOCK_LEN_MAX: usize = 188;
@@ -209,7 +209,9 @@ impl Bookkeeper {
             }
         }
         let unsent = chip.read_unsent().await?;
-        let is_stuck = unsent > 0 && unsent == self.unsent && !has_sent && exchange.link().is_up();
+        // More may be added to what waits; but nothing has left.
+        let is_waiting = unsent > 0 && unsent >= self.unsent && exchange.link().is_up();
+        let is_stuck = is_waiting && !has_sent && (self.is_supported || unsent == self.unsent);
         self.looks = if is_stuck { self.looks + 1 } else { 0 };
         self.unsent = unsent;
         if self.looks >= STALLED_LOOKS {
