@@ -161,6 +161,21 @@ fn a_wrong_argument_for_qemu_is_told_in_its_words() {
 }
 
 #[test]
+fn another_board_boots_too_and_one_that_does_not_exist_is_refused() {
+    let mut session = Session::start(&["--no-build", "--machine", "raspi4b"]);
+    session.wait_for("banner of the board", |screen| screen.contains("on Raspberry Pi 4 Model B"));
+    session.press(b"\x01x");
+    let (status, screen) = session.end();
+    assert!(status.success(), "{screen}");
+    let mut command = rack();
+    command.args(["--no-build", "--machine", "raspi5b"]);
+    let output = output_of(command, "");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(message.contains("there is no machine \"raspi5b\": it is raspi3b or raspi4b"), "{message}");
+}
+
+#[test]
 fn a_report_from_a_file_is_symbolized() {
     let built = qemu::build::kernel(&mut |_| ()).unwrap();
     let mut command = rack();
