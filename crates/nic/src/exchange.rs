@@ -194,6 +194,7 @@ struct State {
 /// The meeting place of one driver and one stack.
 pub struct FrameExchange {
     rx_buffer_len: usize,
+    tx_buffer_len: usize,
     state: RefCell<State>,
 }
 
@@ -203,15 +204,17 @@ impl FrameExchange {
     #[must_use]
     pub fn new(rx: impl IntoIterator<Item = DmaBuffer>, tx: impl IntoIterator<Item = DmaBuffer>) -> Self {
         let rx_free: Deque<DmaBuffer, RX_BUFFERS> = deque(rx);
+        let tx_free: Deque<DmaBuffer, TX_BUFFERS> = deque(tx);
         Self {
             rx_buffer_len: rx_free.iter().map(DmaBuffer::len).min().unwrap_or(0),
+            tx_buffer_len: tx_free.iter().map(DmaBuffer::len).min().unwrap_or(0),
             state: RefCell::new(State {
                 nic: None,
                 link: Link::Absent,
                 rx_ready: Deque::new(),
                 rx_free,
                 tx_ready: Deque::new(),
-                tx_free: deque(tx),
+                tx_free,
                 counts: Counts::default(),
                 groups: Groups::All,
                 groups_epoch: 0,
@@ -227,6 +230,12 @@ impl FrameExchange {
     #[must_use]
     pub fn rx_buffer_len(&self) -> usize {
         self.rx_buffer_len
+    }
+
+    /// Returns the length of the shortest transmit buffer.
+    #[must_use]
+    pub fn tx_buffer_len(&self) -> usize {
+        self.tx_buffer_len
     }
 
     /// Returns what is known of the controller, if there is one.

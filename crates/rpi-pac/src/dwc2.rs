@@ -149,6 +149,8 @@ bitflags! {
     /// Interrupts of the whole core.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Gint: u32 {
+        /// The core is a host (CURMODE); not an interrupt.
+        const HOST_MODE = 1 << 0;
         /// The root port changed: look at [`Hprt0`].
         const PORT = 1 << 24;
         /// A channel has something: look at HAINT.

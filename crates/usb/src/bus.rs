@@ -195,7 +195,13 @@ impl<'h> Bus<'h> {
     /// [`return_small_buffer`](Self::return_small_buffer).
     #[must_use]
     pub fn take_small_buffer(&self) -> Option<DmaBuffer> {
-        self.small_buffers.borrow_mut().pop()
+        self.host.take_returned(CACHE_LINE).or_else(|| self.small_buffers.borrow_mut().pop())
+    }
+
+    /// Returns a buffer of `len` bytes that the controller kept after a transfer and has let go of since.
+    #[must_use]
+    pub fn take_returned(&self, len: usize) -> Option<DmaBuffer> {
+        self.host.take_returned(len)
     }
 
     /// Takes a buffer back, if the controller did not keep it.

@@ -32,7 +32,8 @@ use core::task::{Context, Poll};
 use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_time::{Duration, Instant, Timer};
-use rpi_pac::dwc2::{Grstctl, Gusbcfg, Hprt0};
+use hal::dma::DmaBuffer;
+use rpi_pac::dwc2::{Gint, Grstctl, Gusbcfg, Hprt0};
 use thiserror::Error;
 
 use self::identity::Identity;
@@ -43,8 +44,12 @@ use crate::host::{Completion, HostController, Request, Speed, TransferId};
 /// How long the AHB master may take to become idle, a core reset to end and a FIFO to be flushed. Linux waits 10 to 50 ms
 /// (`dwc2_core_reset`, `dwc2_flush_rx_fifo`).
 const CORE_TIMEOUT: Duration = Duration::from_millis(50);
-/// How long the core may take from FORCE_HOST to host mode: 25 ms in Linux (`dwc2_force_mode`).
+/// How long the core takes from FORCE_HOST to host mode at least: 25 ms in Linux (`dwc2_force_mode`).
 const FORCE_MODE_TIME: Duration = Duration::from_millis(25);
+/// How long it may take after that. A filter on the ID pin delays it by up to 100 ms: Linux waits for 110 ms
+/// (`dwc2_wait_for_mode`), U-Boot (`dwc_otg_core_reset`) and Circle sleep for 100 ms. Until then the registers of a host do not
+/// exist, and what is written there is lost.
+const HOST_MODE_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long a connection must be stable (USB 2.0, 7.1.7.3: TATTDB).
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
@@ -74,6 +79,16 @@ pub enum InitError {
     Reset {
         /// The register at the end of the wait.
         grstctl: u32,
+    },
+    /// It does not become a host.
+    #[error(
+        "the DWC2 stays a device although it was told to be a host (GINTSTS {gintsts:#010x}, GUSBCFG {gusbcfg:#010x})"
+    )]
+    StaysDevice {
+        /// The register whose bit 0 says what it is, at the end of the wait.
+        gintsts: u32,
+        /// The register that tells it what to be.
+        gusbcfg: u32,
     },
 }
 
@@ -139,6 +154,7 @@ impl<R: RegisterAccess> Controller<R> {
         });
         if !identity.is_emulator {
             Timer::after(FORCE_MODE_TIME).await;
+            self.wait_for_host_mode().await?;
         }
         self.write(Register::Pcgcctl, 0);
         // FSLSPclkSel 0: the PHY clock runs at 30/60 MHz at every speed (Linux `dwc2_init_fs_ls_pclk_sel`).
@@ -191,6 +207,20 @@ impl<R: RegisterAccess> Controller<R> {
             let value = state.registers.read(register);
             state.registers.write(register, f(value));
         });
+    }
+
+    async fn wait_for_host_mode(&self) -> Result<(), InitError> {
+        let deadline = Instant::now() + HOST_MODE_TIMEOUT;
+        loop {
+            let gintsts = self.read(Register::Gintsts);
+            if Gint::from_bits_retain(gintsts).contains(Gint::HOST_MODE) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(InitError::StaysDevice { gintsts, gusbcfg: self.read(Register::Gusbcfg) });
+            }
+            Timer::after_millis(1).await;
+        }
     }
 
     async fn wait(&self, is_done: impl Fn(Grstctl) -> bool) -> Result<(), InitError> {
@@ -256,6 +286,10 @@ impl<R: RegisterAccess> HostController for Controller<R> {
 
     fn forget(&self, id: TransferId) {
         self.with(|state| state.forget(id));
+    }
+
+    fn take_returned(&self, len: usize) -> Option<DmaBuffer> {
+        self.with(|state| state.take_returned(len))
     }
 
     fn abort(&self, address: u8) {

@@ -183,8 +183,12 @@ pub trait HostController {
     /// Ready when the transfer is done; its name is then void.
     fn poll(&self, id: TransferId, cx: &mut Context<'_>) -> Poll<Completion>;
 
-    /// Stops a transfer that nobody will poll any more. Its buffer is lost.
+    /// Stops a transfer that nobody will poll any more. Its buffer is lost, unless it is returned later.
     fn forget(&self, id: TransferId);
+
+    /// Returns a buffer of `len` bytes that the controller kept when a transfer ended ([`Completion::buffer`] was `None`) and
+    /// has let go of since. Any of that length will do for who misses one.
+    fn take_returned(&self, len: usize) -> Option<DmaBuffer>;
 
     /// Ends all transfers to the device at `address` with [`TransferError::Gone`].
     fn abort(&self, address: u8);

@@ -86,6 +86,10 @@ pub(crate) async fn move_frames<F: Framing>(
     exchange: &FrameExchange,
     control: impl Future<Output = Result<Infallible, UsbNicError>>,
 ) -> Result<Infallible, UsbNicError> {
+    // What the USB controller kept of earlier runs.
+    let bus = device.bus();
+    core::iter::from_fn(|| bus.take_returned(exchange.rx_buffer_len())).for_each(|b| exchange.return_rx_buffer(b));
+    core::iter::from_fn(|| bus.take_returned(exchange.tx_buffer_len())).for_each(|b| exchange.return_copied(b));
     let first = core::cell::Cell::new(None);
     let end = |error| {
         if first.get().is_none() {

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use ::usb::dwc2::Controller;
 use ::usb::dwc2::registers::{Channel as ChannelRegister, Register, RegisterAccess};
 use ::usb::host::Speed;
-use embassy_time::{Instant, Timer};
-use rpi_pac::dwc2::{Gahbcfg, Gint, Grstctl, Hcchar, Hcint, Hprt0};
+use embassy_time::{Duration, Instant, Timer};
+use rpi_pac::dwc2::{Gahbcfg, Gint, Grstctl, Gusbcfg, Hcchar, Hcint, Hprt0};
 
 use super::device::Node;
 
@@ -18,6 +18,8 @@ use crate::dma::FakeDma;
 
 /// Channels of the model.
 const CHANNELS: usize = 8;
+/// How long silicon takes to become a host: the filter on the ID pin.
+const HOST_MODE_TIME: Duration = Duration::from_millis(100);
 /// Packets of one channel in a microframe.
 const PACKETS: usize = 4;
 
@@ -53,8 +55,12 @@ pub enum Fault {
     Nak,
     /// The hub is not through with the transaction (complete-splits only).
     SplitPending,
-    /// The channel never halts again.
+    /// The channel does not halt any more, whatever it is told, until [`Model::release_hung`].
     Hang,
+    /// The channel halts and does not tell.
+    SilentHalt,
+    /// After the channel has halted, more bits turn up in HCINT.
+    LateBits,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -72,6 +78,8 @@ struct Channel {
     /// Silicon: told to stop.
     is_stopping: bool,
     is_hung: bool,
+    /// Silicon: turn up in HCINT after the channel has halted.
+    late_bits: u32,
     /// Silicon: the start-split was done.
     is_split_started: bool,
 }
@@ -90,6 +98,10 @@ struct State {
     accesses: u64,
     /// Endpoint addresses of which the emulator holds transfers instead of answering NAK, as usb-redir may.
     holding: Vec<u8>,
+    /// Silicon: when it became or becomes a host. Before, the registers of a host do not exist.
+    host_at: Option<Instant>,
+    /// Silicon: how long it takes from FORCE_HOST to host mode; `None` for ever.
+    host_mode_time: Option<Duration>,
 }
 
 /// The register block. Clones are the same block.
@@ -112,6 +124,8 @@ impl Model {
             faults: HashMap::new(),
             accesses: 0,
             holding: Vec::new(),
+            host_at: None,
+            host_mode_time: Some(HOST_MODE_TIME),
         })))
     }
 
@@ -179,6 +193,16 @@ impl Model {
     /// Lets the next transactions with an endpoint go wrong.
     pub fn fail(&self, address: u8, endpoint: u8, faults: &[Fault]) {
         self.state().faults.entry((address, endpoint)).or_default().extend(faults);
+    }
+
+    /// Sets how long silicon takes to become a host; `None` for ever.
+    pub fn set_host_mode_time(&self, time: Option<Duration>) {
+        self.state().host_mode_time = time;
+    }
+
+    /// Lets channels halt that did not until now.
+    pub fn release_hung(&self) {
+        self.state().channels.iter_mut().for_each(|channel| channel.is_hung = false);
     }
 
     /// Has transfers with an endpoint held until there is data, as usb-redir may. Emulator only.
@@ -286,8 +310,29 @@ impl State {
         }
     }
 
+    fn is_host(&self) -> bool {
+        self.kind == Kind::Emulator || self.host_at.is_some_and(|at| Instant::now() >= at)
+    }
+
     fn write(&mut self, register: Register, value: u32) {
+        let is_hosts = matches!(
+            register,
+            Register::Hptxfsiz
+                | Register::Hcfg
+                | Register::Hfir
+                | Register::Haintmsk
+                | Register::Hprt0
+                | Register::Channel(..)
+        );
+        if is_hosts && !self.is_host() {
+            return;
+        }
         match register {
+            Register::Gusbcfg => {
+                self.registers.insert(key(register), value);
+                let is_forced = value & Gusbcfg::FORCE_HOST.bits() != 0;
+                self.host_at = self.host_mode_time.filter(|_| is_forced).map(|time| Instant::now() + time);
+            }
             Register::Gintsts => {
                 if value & Gint::DISCONNECT.bits() != 0 {
                     self.gintsts_disconnect = false;
@@ -350,6 +395,7 @@ impl State {
                 }
             }
             (Kind::Silicon, true) => {
+                assert!(was_enabled, "channel {index} is told to halt that is not enabled");
                 channel.hcchar = value | Hcchar::ENABLE.bits();
                 channel.is_stopping = true;
             }
@@ -363,6 +409,7 @@ impl State {
                     "a periodic transfer is for the next frame"
                 );
                 channel.hcchar = value;
+                channel.late_bits = 0;
             }
         }
     }
@@ -374,6 +421,7 @@ impl State {
     fn gintsts(&self) -> Gint {
         let mut bits = Gint::empty();
         let changes = Hprt0::CONNECT_CHANGE | Hprt0::ENABLE_CHANGE | Hprt0::OVERCURRENT_CHANGE;
+        bits.set(Gint::HOST_MODE, self.is_host());
         bits.set(Gint::PORT, self.hprt0.intersects(changes));
         bits.set(Gint::DISCONNECT, self.gintsts_disconnect && self.kind == Kind::Silicon);
         bits.set(Gint::CHANNEL, self.haint() & self.read(Register::Haintmsk) != 0);

@@ -16,22 +16,39 @@ use crate::setup::Setup;
 const DATA_LEN: usize = 1088;
 const _: () = assert!(DATA_LEN >= CONFIGURATION_LEN_MAX);
 /// DMA memory of the buffers.
-pub(super) const DMA_BYTES: usize = CACHE_LINE + DATA_LEN;
+pub(super) const DMA_BYTES: usize = CACHE_LINE + 2 * DATA_LEN;
 /// How long each stage may take. USB 2.0, 9.2.6.4 has 500 ms for the data stage; a device behind a hub that just vanished
 /// must not hold up the others for longer.
 const STAGE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The buffers of the request that is under way.
+///
+/// Either is missing after a transfer that would not stop: the controller kept it. Requests must go on nevertheless.
 pub(super) struct ControlBuffers {
     setup: Option<DmaBuffer>,
     data: Option<DmaBuffer>,
+    /// Takes the place of `data`; that of `setup` can be taken by a small buffer, of which there are more.
+    spare: Option<DmaBuffer>,
 }
 
 impl ControlBuffers {
     pub(super) fn new(pool: &mut DmaPool) -> Result<Self, NoDmaMemory> {
         let setup = pool.take(CACHE_LINE).ok_or(NoDmaMemory)?;
         let data = pool.take(DATA_LEN).ok_or(NoDmaMemory)?;
-        Ok(Self { setup: Some(setup), data: Some(data) })
+        let spare = pool.take(DATA_LEN).ok_or(NoDmaMemory)?;
+        Ok(Self { setup: Some(setup), data: Some(data), spare: Some(spare) })
+    }
+
+    /// Replaces what the controller kept, by the same when it was returned or by another.
+    fn replace_missing(&mut self, bus: &Bus<'_>) {
+        if self.setup.is_none() {
+            self.setup = bus.take_small_buffer();
+        }
+        if self.data.is_none() {
+            self.data = bus.host.take_returned(DATA_LEN).or_else(|| self.spare.take());
+        } else if self.spare.is_none() {
+            self.spare = bus.host.take_returned(DATA_LEN);
+        }
     }
 }
 
@@ -43,6 +60,7 @@ impl Bus<'_> {
         data: &mut [u8],
     ) -> Result<usize, TransferError> {
         let mut buffers = self.control.lock().await;
+        buffers.replace_missing(self);
         let len = wire_len(data.len())?;
         self.setup_stage(&mut buffers.setup, endpoint, setup, len).await?;
         let mut got = 0;
@@ -65,6 +83,7 @@ impl Bus<'_> {
         data: &[u8],
     ) -> Result<(), TransferError> {
         let mut buffers = self.control.lock().await;
+        buffers.replace_missing(self);
         let len = wire_len(data.len())?;
         if let Some(to) = buffers.data.as_mut().and_then(|buffer| buffer.bytes_mut().get_mut(..data.len())) {
             to.copy_from_slice(data);
@@ -104,7 +123,7 @@ impl Bus<'_> {
         pid: Pid,
         len: usize,
     ) -> Result<usize, TransferError> {
-        // It is only missing when the controller kept it after a transfer that would not stop.
+        // It is only missing when the controller kept several of them.
         let buffer = place.take().ok_or(TransferError::Timeout)?;
         let endpoint = Endpoint { direction, ..*endpoint };
         let deadline = Some(Instant::now() + STAGE_TIMEOUT);

@@ -4,7 +4,7 @@ use core::task::{Context, Poll};
 
 use embassy_sync::waitqueue::WakerRegistration;
 use embassy_time::{Duration, Instant};
-use hal::dma::{DeviceBuffer, Direction as DmaDirection};
+use hal::dma::{DeviceBuffer, Direction as DmaDirection, DmaBuffer};
 use rpi_pac::dwc2::{Hcchar, Hcint, Hprt0};
 
 use super::registers::{Channel as ChannelRegister, Register, RegisterAccess};
@@ -40,9 +40,9 @@ struct Active {
 enum Use {
     Free,
     Active(Active),
-    /// Nobody waits any more, but the controller may still write to this buffer.
+    /// Nobody waits any more, but the channel has not halted; if it has a buffer, the controller may still write to it.
     Abandoned {
-        _buffer: Option<DeviceBuffer>,
+        buffer: Option<DeviceBuffer>,
     },
     /// The emulator may still have something in flight here.
     Tainted,
@@ -69,6 +69,9 @@ impl Channel {
 impl<R: RegisterAccess> State<R> {
     pub(super) fn on_channel_interrupt(&mut self, index: usize) {
         let hcint = Hcint::from_bits_retain(self.read_channel(index, ChannelRegister::Hcint));
+        if hcint.is_empty() {
+            return;
+        }
         self.write_channel(index, ChannelRegister::Hcint, hcint.bits());
         self.mask_channel(index, Hcint::empty());
         let Some(channel) = self.channels.get_mut(index) else { return };
@@ -86,7 +89,7 @@ impl<R: RegisterAccess> State<R> {
                 }
                 active.waker.wake();
             }
-            Use::Abandoned { .. } => self.set_free(index),
+            Use::Abandoned { .. } => self.recover(index),
             Use::Free | Use::Tainted => {}
         }
     }
@@ -135,7 +138,19 @@ impl<R: RegisterAccess> State<R> {
                 return Some(index);
             }
         }
-        self.reclaim_tainted()
+        self.reclaim_abandoned().or_else(|| self.reclaim_tainted())
+    }
+
+    /// Finds a channel that was given up and has halted since without an interrupt.
+    fn reclaim_abandoned(&mut self) -> Option<usize> {
+        for index in 0..self.identity.channels {
+            if matches!(self.channels.get(index)?.r#use, Use::Abandoned { .. }) && !self.is_channel_enabled(index) {
+                self.quiet(index);
+                self.recover(index);
+                return Some(index);
+            }
+        }
+        None
     }
 
     /// Finds a channel where the emulator is through with what it had in flight, or, when there is no other channel at all,
@@ -160,14 +175,20 @@ impl<R: RegisterAccess> State<R> {
         let Some(Channel { r#use: Use::Active(active), hcsplt, .. }) = self.channels.get_mut(index) else { return };
         let Some(buffer) = &active.buffer else { return };
         let program = active.progress.program();
+        let is_emulator = self.identity.is_emulator;
         let address = buffer.bus_addr().0 + program.offset as u64;
         active.phase = Phase::Running;
         let old_hcsplt = core::mem::replace(hcsplt, program.hcsplt);
         let mut hcchar = program.hcchar;
-        if program.is_periodic && !self.identity.is_emulator {
+        if program.is_periodic && !is_emulator {
             // A periodic transfer is for the next frame: odd if this one is even.
             let frame = self.registers.read(Register::Hfnum);
             hcchar.set(Hcchar::ODD_FRAME, frame & 1 == 0);
+        }
+        if !is_emulator {
+            // What came after the last halt, or late after a disable, must not be taken for news of this transfer
+            // (Linux `dwc2_hc_init`, U-Boot `dwc_otg_hc_init`, FreeBSD `dwc_otg_host_channel_alloc`).
+            self.write_channel(index, ChannelRegister::Hcint, u32::MAX);
         }
         if old_hcsplt != program.hcsplt {
             self.write_channel(index, ChannelRegister::Hcsplt, program.hcsplt);
@@ -262,9 +283,12 @@ impl<R: RegisterAccess> State<R> {
                 }
                 Phase::Running => active.deadline,
                 Phase::Stopping(error, give_up) if now >= give_up => {
-                    self.counters.stuck_channels += 1;
-                    let hcchar = self.read_channel(index, ChannelRegister::Hcchar);
-                    log::error!("dwc2: channel {index} does not halt (HCCHAR {hcchar:#010x})");
+                    if !self.is_channel_enabled(index) {
+                        // It has halted, and the interrupt got lost.
+                        self.quiet(index);
+                        self.finish(index, error);
+                        continue;
+                    }
                     return (Poll::Ready(self.abandon(index, error)), None);
                 }
                 Phase::Stopping(_, give_up) => Some(give_up),
@@ -277,10 +301,17 @@ impl<R: RegisterAccess> State<R> {
 
     /// Tells a running channel to halt.
     fn stop(&mut self, index: usize, error: TransferError) {
-        let is_over = self.disable(index);
+        if self.disable(index) {
+            return self.finish(index, error);
+        }
         let Some(Channel { r#use: Use::Active(active), .. }) = self.channels.get_mut(index) else { return };
-        active.phase =
-            if is_over { Phase::Done(Err(error)) } else { Phase::Stopping(error, Instant::now() + HALT_TIMEOUT) };
+        active.phase = Phase::Stopping(error, Instant::now() + HALT_TIMEOUT);
+        active.waker.wake();
+    }
+
+    fn finish(&mut self, index: usize, error: TransferError) {
+        let Some(Channel { r#use: Use::Active(active), .. }) = self.channels.get_mut(index) else { return };
+        active.phase = Phase::Done(Err(error));
         active.waker.wake();
     }
 
@@ -288,6 +319,12 @@ impl<R: RegisterAccess> State<R> {
     fn disable(&mut self, index: usize) -> bool {
         let hcchar = Hcchar::from_bits_retain(self.read_channel(index, ChannelRegister::Hcchar));
         if !self.identity.is_emulator {
+            if !hcchar.contains(Hcchar::ENABLE) {
+                // It halted by itself just now. To disable it once more might start it (Linux `dwc2_hc_halt`: "The channel
+                // is either already halted or it hasn't started yet").
+                self.quiet(index);
+                return true;
+            }
             self.mask_channel(index, Hcint::HALTED);
             self.write_channel(index, ChannelRegister::Hcchar, (hcchar | Hcchar::ENABLE | Hcchar::DISABLE).bits());
             return false;
@@ -301,6 +338,17 @@ impl<R: RegisterAccess> State<R> {
             channel.is_tainted = was_running;
         }
         true
+    }
+
+    /// Takes back the interrupts of a channel that has halted.
+    fn quiet(&mut self, index: usize) {
+        self.mask_channel(index, Hcint::empty());
+        self.write_channel(index, ChannelRegister::Hcint, u32::MAX);
+    }
+
+    /// Returns whether a channel has been enabled and has not halted since.
+    fn is_channel_enabled(&self, index: usize) -> bool {
+        self.read_channel(index, ChannelRegister::Hcchar) & Hcchar::ENABLE.bits() != 0
     }
 
     fn complete(&mut self, index: usize) -> Completion {
@@ -322,14 +370,22 @@ impl<R: RegisterAccess> State<R> {
         Completion { buffer: buffer.map(|buffer| buffer.unshare_first(len)), result, next_pid: progress.next_pid() }
     }
 
-    /// Ends a transfer whose channel would not halt: the channel keeps the buffer.
+    /// Ends a transfer whose channel would not halt. The channel keeps the buffer, unless the root port is disabled: then it
+    /// had the time of a halt to write out what had arrived, nothing more arrives, and a channel that was told to halt asks for
+    /// nothing more when the port is enabled again.
     fn abandon(&mut self, index: usize, error: TransferError) -> Completion {
+        self.counters.stuck_channels += 1;
+        let hcchar = self.read_channel(index, ChannelRegister::Hcchar);
+        let port = self.port();
+        log::error!("dwc2: channel {index} does not halt (HCCHAR {hcchar:#010x}, HPRT0 {:#010x})", port.bits());
+        let has_let_go = !port.contains(Hprt0::ENABLED);
         let Some(channel) = self.channels.get_mut(index) else { return Self::nothing() };
         let Use::Active(active) = core::mem::replace(&mut channel.r#use, Use::Free) else { return Self::nothing() };
         let next_pid = active.progress.next_pid();
-        channel.r#use = Use::Abandoned { _buffer: active.buffer };
+        let (given_back, kept) = if has_let_go { (active.buffer, None) } else { (None, active.buffer) };
+        channel.r#use = Use::Abandoned { buffer: kept };
         self.counters.failed += 1;
-        Completion { buffer: None, result: Err(error), next_pid }
+        Completion { buffer: given_back.map(|buffer| buffer.unshare_first(0)), result: Err(error), next_pid }
     }
 
     fn nothing() -> Completion {
@@ -343,13 +399,43 @@ impl<R: RegisterAccess> State<R> {
         let Use::Active(active) = &mut channel.r#use else { return };
         let buffer = active.buffer.take();
         if matches!(active.phase, Phase::Running | Phase::Stopping(..)) {
-            channel.r#use = Use::Abandoned { _buffer: buffer };
+            channel.r#use = Use::Abandoned { buffer };
             if self.disable(id.index) {
-                self.set_free(id.index);
+                self.recover(id.index);
             }
         } else {
             self.set_free(id.index);
+            self.keep_returned(buffer);
         }
+    }
+
+    /// Takes back a channel that was given up and has halted, and its buffer.
+    fn recover(&mut self, index: usize) {
+        let Some(channel) = self.channels.get_mut(index) else { return };
+        // The emulator may still have a device that writes to it.
+        let has_let_go = !channel.is_tainted;
+        let buffer = match &mut channel.r#use {
+            Use::Abandoned { buffer } if has_let_go => buffer.take(),
+            _ => None,
+        };
+        self.keep_returned(buffer);
+        self.set_free(index);
+    }
+
+    fn keep_returned(&mut self, buffer: Option<DeviceBuffer>) {
+        let Some(buffer) = buffer else { return };
+        if self.returned.is_full() {
+            // Nobody asked for the oldest one.
+            let _ = self.returned.remove(0);
+        }
+        let _ = self.returned.push(buffer);
+    }
+
+    /// Returns a buffer of this length of which the controller has let go after its transfer was given up.
+    pub(super) fn take_returned(&mut self, len: usize) -> Option<DmaBuffer> {
+        while self.reclaim_abandoned().is_some() {}
+        let place = self.returned.iter().position(|buffer| buffer.len() == len)?;
+        Some(self.returned.swap_remove(place).unshare_first(0))
     }
 
     fn set_free(&mut self, index: usize) {

@@ -1,6 +1,7 @@
 //! The state behind a controller: its root port and its interrupts. Its transfers are in [`super::channels`].
 
 use embassy_sync::waitqueue::{MultiWakerRegistration, WakerRegistration};
+use hal::dma::DeviceBuffer;
 use rpi_pac::dwc2::{CHANNELS_MAX, Gahbcfg, Gint, Hprt0};
 
 use super::Counters;
@@ -29,6 +30,8 @@ pub(super) struct State<R> {
     pub(super) is_started: bool,
     pub(super) pace: Pace,
     pub(super) counters: Counters,
+    /// Buffers of transfers that were given up, of which the controller has let go since.
+    pub(super) returned: heapless::Vec<DeviceBuffer, CHANNELS_MAX>,
 }
 
 impl<R: RegisterAccess> State<R> {
@@ -45,6 +48,7 @@ impl<R: RegisterAccess> State<R> {
             is_started: false,
             pace: Pace::default(),
             counters: Counters::default(),
+            returned: heapless::Vec::new(),
         }
     }
 

@@ -67,7 +67,7 @@ fn a_device_on_the_root_port_is_configured_and_offered() {
 
 #[test]
 fn the_first_device_is_there_within_the_minimum_times_of_the_specification() {
-    for (kind, limit_ms) in [(Kind::Emulator, 70), (Kind::Silicon, 220)] {
+    for (kind, limit_ms) in [(Kind::Emulator, 70), (Kind::Silicon, 340)] {
         let took = on_bus(
             kind,
             |model| model.plug(ecm(Speed::High)),

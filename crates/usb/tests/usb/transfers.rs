@@ -271,6 +271,103 @@ fn a_channel_that_does_not_halt_is_given_up_and_the_others_go_on() {
 }
 
 #[test]
+fn bits_that_come_after_a_halt_are_no_news_of_the_next_transfer() {
+    on_bus(Kind::Silicon, plug, async |Setup { model, bus, mut pool, .. }| {
+        let device = bus.next_device().await;
+        let (_, send) = pipes(&device);
+        let mut buffer = pool.take(64);
+        // More than once around the channels.
+        for _ in 0..20 {
+            model.fail(device.address(), 2, &[Fault::LateBits]);
+            let done = send.start(buffer.take().unwrap(), 60, None).await;
+            assert_eq!(done.result, Ok(60));
+            buffer = done.buffer;
+            Timer::after_millis(1).await;
+        }
+        assert_eq!(model.with(&[], |ecm: &mut Ecm| ecm.from_node.len()), 20);
+    });
+}
+
+#[test]
+fn a_channel_that_halts_without_telling_is_found_out_at_the_deadline() {
+    on_bus(Kind::Silicon, plug, async |Setup { model, bus, controller, mut pool }| {
+        let device = bus.next_device().await;
+        let (receive, _) = pipes(&device);
+        model.fail(device.address(), 0x82, &[Fault::SilentHalt]);
+        let start = Instant::now();
+        let done = receive.start(pool.take(2048).unwrap(), 2048, Some(start + Duration::from_millis(20))).await;
+        // The model panics when a channel is told to halt that is not enabled.
+        assert_eq!((done.result, done.buffer.is_some()), (Err(TransferError::Timeout), true));
+        assert!(start.elapsed() < Duration::from_millis(21), "there is nothing to wait for");
+        assert_eq!(controller.counters().stuck_channels, 0);
+    });
+}
+
+#[test]
+fn what_a_stuck_channel_kept_comes_back_when_it_halts() {
+    on_bus(Kind::Silicon, plug, async |Setup { model, bus, controller, mut pool }| {
+        let device = bus.next_device().await;
+        let (receive, send) = pipes(&device);
+        for round in 1..=20 {
+            model.fail(device.address(), 0x82, &[Fault::Hang]);
+            let deadline = Some(Instant::now() + Duration::from_millis(10));
+            let buffer = if round == 1 { pool.take(2048) } else { bus.take_returned(2048) };
+            let done = receive.start(buffer.unwrap(), 2048, deadline).await;
+            assert_eq!((done.result, done.buffer.is_none()), (Err(TransferError::Timeout), true));
+            assert!(bus.take_returned(2048).is_none(), "the controller may still write to it");
+            model.release_hung();
+            Timer::after_millis(1).await;
+            assert!(bus.take_returned(1024).is_none(), "somebody else's");
+        }
+        assert_eq!(controller.counters().stuck_channels, 20);
+        let done = send.start(bus.take_returned(2048).unwrap(), 100, None).await;
+        assert_eq!(done.result, Ok(100));
+    });
+}
+
+#[test]
+fn a_stuck_channel_keeps_no_buffer_once_the_port_is_disabled() {
+    on_bus(Kind::Silicon, plug, async |Setup { model, bus, controller, mut pool }| {
+        let device = bus.next_device().await;
+        let (receive, _) = pipes(&device);
+        model.fail(device.address(), 0x82, &[Fault::Hang]);
+        let pull = async {
+            Timer::after_millis(5).await;
+            model.unplug();
+        };
+        let (done, ()) = embassy_futures::join::join(receive.start(pool.take(2048).unwrap(), 2048, None), pull).await;
+        assert_eq!((done.result, done.buffer.is_some()), (Err(TransferError::Gone), true));
+        assert_eq!(controller.counters().stuck_channels, 1);
+    });
+}
+
+#[test]
+fn requests_go_on_after_the_controller_kept_their_buffers() {
+    on_bus(Kind::Silicon, plug, async |Setup { model, bus, .. }| {
+        let device = bus.next_device().await;
+        let ask = async || {
+            let mut bytes = [0; 18];
+            device.control_in(ControlRequest::get_descriptor(1, 0, 0), &mut bytes).await
+        };
+        // A data stage and a status stage that hang.
+        model.fail(device.address(), 0x80, &[Fault::Hang]);
+        assert_eq!(ask().await, Err(TransferError::Timeout));
+        assert_eq!(ask().await, Ok(18));
+        model.fail(device.address(), 0, &[Fault::Hang]);
+        assert_eq!(ask().await, Err(TransferError::Timeout));
+        assert_eq!(ask().await, Ok(18));
+        model.release_hung();
+        // Again and again, as long as the channels halt in the end.
+        for _ in 0..20 {
+            model.fail(device.address(), 0x80, &[Fault::Hang]);
+            assert_eq!(ask().await, Err(TransferError::Timeout));
+            model.release_hung();
+            assert_eq!(ask().await, Ok(18));
+        }
+    });
+}
+
+#[test]
 fn a_transfer_that_the_emulators_device_holds_is_completed_by_an_interrupt() {
     on_bus(Kind::Emulator, plug, async |Setup { model, bus, mut pool, .. }| {
         let device = bus.next_device().await;
@@ -474,6 +571,25 @@ fn a_reset_that_never_ends_is_reported() {
     let (dma, _) = FakeDma::new(4096);
     let controller = Controller::new(Stuck(Model::new(Kind::Silicon, dma)));
     assert_eq!(time::run(controller.init()), Err(InitError::Reset { grstctl: 0x8000_0001 }));
+}
+
+#[test]
+fn a_controller_that_stays_a_device_is_reported() {
+    let (dma, _) = FakeDma::new(4096);
+    let model = Model::new(Kind::Silicon, dma);
+    model.set_host_mode_time(None);
+    let controller = Controller::new(model.clone());
+    let result = time::run(async {
+        let start = Instant::now();
+        let result = controller.init().await;
+        assert!(start.elapsed() < Duration::from_millis(300));
+        result
+    });
+    assert!(
+        matches!(result, Err(InitError::StaysDevice { gintsts, gusbcfg }) if gintsts & 1 == 0 && gusbcfg == 1 << 29),
+        "{result:?}"
+    );
+    assert_eq!(model.read(Register::Hprt0), 0, "no power for a port that is not there");
 }
 
 /// The register values of Linux for the BCM2835: FIFO sizes, DMA with AXI waits, host mode, interrupts.

@@ -67,8 +67,12 @@ impl State {
 
     pub(super) fn run_channel(&mut self, index: usize) {
         for _ in 0..PACKETS {
-            let channel = &self.channels[index];
-            if channel.hcchar & Hcchar::ENABLE.bits() == 0 || channel.is_hung {
+            let channel = &mut self.channels[index];
+            if channel.hcchar & Hcchar::ENABLE.bits() == 0 {
+                channel.hcint |= std::mem::take(&mut channel.late_bits);
+                return;
+            }
+            if channel.is_hung {
                 return;
             }
             if channel.is_stopping {
@@ -140,6 +144,11 @@ impl State {
                 self.channels[index].is_hung = true;
                 return Outcome::Later;
             }
+            Some(Fault::SilentHalt) => {
+                self.channels[index].hcchar &= !Hcchar::ENABLE.bits();
+                return Outcome::Later;
+            }
+            Some(Fault::LateBits) => self.channels[index].late_bits = (Hcint::HALTED | Hcint::ACK | Hcint::NAK).bits(),
             Some(Fault::Nyet) | None => {}
         }
         let mps = (hcchar & Hcchar::MAX_PACKET).bits() as usize;
