@@ -134,6 +134,8 @@ impl<'a> Genet<'a> {
         field!(*intrl2_1, mask_set).write(u32::MAX);
         field!(*intrl2_1, clear).write(u32::MAX);
         let mut engine = Engine::new(rdma.reborrow(), tdma.reborrow(), intrl2_0.reborrow(), slots);
+        mac.end_reset().await;
+        bus.set_clock();
         // A boot loader may have left everything running.
         stop(mac, &mut engine, exchange).await?;
         mac.reset(*address).await;

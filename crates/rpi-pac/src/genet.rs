@@ -30,6 +30,9 @@ pub const MAJOR_V5: u32 = 6;
 pub const PORT_MODE_EXT_GPHY: u32 = 3;
 /// `rbuf_flush_ctrl`: empties the receive FIFO (Linux bcmgenet_init_dma with flush_rx, "BIT(0)").
 pub const RBUF_FLUSH: u32 = 1 << 0;
+/// `mdio.cfg`, bits 9:4: the bus runs at the reference divided by twice this plus one (Linux mdio-bcm-unimac.c
+/// unimac_mdio_clk_set).
+pub const MDIO_CLOCK_DIVIDER: u32 = 0x3f << 4;
 /// `rbuf_flush_ctrl`: resets the MAC (Linux bcmgenet_umac_reset; OpenBSD GENET_SYS_RBUF_FLUSH_RESET).
 pub const RBUF_FLUSH_RESET: u32 = 1 << 1;
 
@@ -226,7 +229,12 @@ pub struct Rbuf {
     reserved_04: [u32; 4],
     /// 0x314: checksums.
     pub chk_ctrl: ReadPureWrite<u32>,
-    reserved_18: [u32; 33],
+    reserved_18: [u32; 31],
+    /// 0x394: frames for which the FIFO had no room; stops at its largest value, and a 0 starts it again (Linux
+    /// RBUF_OVFL_CNT_V3PLUS; up to version 2 it was elsewhere).
+    pub overflows: ReadPureWrite<u32>,
+    /// 0x398: frames lost to errors of the FIFO; the same (Linux RBUF_ERR_CNT_V3PLUS).
+    pub errors: ReadPureWrite<u32>,
     /// 0x39c: saving energy.
     pub energy_ctrl: ReadPureWrite<u32>,
     reserved_a0: [u32; 5],
@@ -310,7 +318,7 @@ pub struct Umac {
 pub struct Mdio {
     /// 0xe14: command, answer and state.
     pub cmd: ReadPureWrite<u32>,
-    /// 0xe18: clock; the boot loader's value is kept (measured: 0x91).
+    /// 0xe18: clock; see [`MDIO_CLOCK_DIVIDER`].
     pub cfg: ReadPureWrite<u32>,
 }
 
@@ -323,14 +331,10 @@ pub struct Filter {
     pub low: ReadPureWrite<u32>,
 }
 
-/// Filter on destination addresses, and counters of frames that were lost on their way through.
+/// Filter on destination addresses, and how many frames it stopped.
 #[repr(C)]
 pub struct Mdf {
-    /// 0xe1c: frames for which the FIFO had no room (Linux UMAC_RBUF_OVFL_CNT; stops at its largest value).
-    pub rbuf_overflows: ReadPureWrite<u32>,
-    reserved_620: [u32; 5],
-    /// 0xe34: frames lost to errors of the FIFO (Linux UMAC_RBUF_ERR_CNT).
-    pub rbuf_errors: ReadPureWrite<u32>,
+    reserved_61c: [u32; 7],
     /// 0xe38: frames that the filter threw away (Linux UMAC_MDF_ERR_CNT).
     pub filtered: ReadPureWrite<u32>,
     reserved_63c: [u32; 5],
@@ -510,6 +514,8 @@ mod tests {
         assert_eq!(offset_of!(Registers, intrl2_1.stat), 0x240);
         assert_eq!(offset_of!(Registers, rbuf.ctrl), 0x300);
         assert_eq!(offset_of!(Registers, rbuf.chk_ctrl), 0x314);
+        assert_eq!(offset_of!(Registers, rbuf.overflows), 0x394);
+        assert_eq!(offset_of!(Registers, rbuf.errors), 0x398);
         assert_eq!(offset_of!(Registers, rbuf.energy_ctrl), 0x39c);
         assert_eq!(offset_of!(Registers, rbuf.tbuf_size_ctrl), 0x3b4);
         assert_eq!(offset_of!(Registers, tbuf.energy_ctrl), 0x614);
@@ -527,7 +533,8 @@ mod tests {
         assert_eq!(offset_of!(Registers, umac.mib.rx_runts), 0x800 + 0x500);
         assert_eq!(offset_of!(Registers, umac.mib_ctrl), 0xd80);
         assert_eq!(offset_of!(Registers, mdio.cmd), 0xe14);
-        assert_eq!(offset_of!(Registers, mdf.rbuf_errors), 0xe34);
+        assert_eq!(offset_of!(Registers, mdio.cfg), 0xe18);
+        assert_eq!(offset_of!(Registers, mdf.filtered), 0xe38);
         assert_eq!(offset_of!(Registers, mdf.ctrl), 0xe50);
         assert_eq!(offset_of!(Registers, mdf.filters), 0xe54);
         assert_eq!(offset_of!(Registers, rdma.descriptors), 0x2000);

@@ -27,8 +27,8 @@ mod phy;
 pub type Claimed = (UniqueMmioPointer<'static, rpi_pac::genet::Registers>, Model<Genet>);
 
 const REVISION: u32 = 0x0600_0000;
-/// What an MDIO transfer takes: 64 bits at 2.5 MHz.
-const MDIO_TIME: Duration = Duration::from_micros(26);
+/// What an MDIO transfer takes: 64 bits at 1.56 MHz.
+const MDIO_TIME: Duration = Duration::from_micros(41);
 /// The least that a reset must last (Linux reset_umac: 2 µs).
 const RESET_TIME: Duration = Duration::from_micros(2);
 /// Frames that the receive FIFO holds while the DMA can't.
@@ -44,6 +44,8 @@ const SW_RESET: u32 = 1 << 13;
 const LOOP: u32 = 1 << 15;
 /// Bits of the command register that are known (see `rpi_pac::genet::Command`).
 const COMMAND_MASK: u32 = 0x1000_0000 | LOOP | SW_RESET | HALF_DUPLEX | 1 << 8 | 0x5f;
+/// In the flush control.
+const MAC_RESET: u32 = 1 << 1;
 const SOP_EOP: u32 = 0x6000;
 const APPEND_CRC: u32 = 0x40;
 const NO_TAG: u32 = 0x3f << 7;
@@ -108,6 +110,7 @@ pub struct Genet {
     energy: [u32; 2],
     mib_good: [u32; 2],
     mdio: u32,
+    mdio_cfg: u32,
     mdio_done: Option<Instant>,
     tx_done_at: Option<Instant>,
     machine: Option<Waker>,
@@ -195,16 +198,26 @@ impl Genet {
             // As a boot loader leaves it that takes the other view of ID_MODE_DIS.
             oob: 0x00f1_0000,
             rbuf_ctrl: 0xc040,
-            flush: 0,
+            // In reset, as on some chips.
+            flush: MAC_RESET,
             eee_ctrl: 0x48,
             energy: [3; 2],
             mib_good: [0; 2],
             mdio: 0,
+            // As measured behind Linux: several times the clock that a Pi 400 allows.
+            mdio_cfg: 0x91,
             mdio_done: None,
             tx_done_at: None,
             machine: None,
             line: None,
             errors: vec![],
+        }
+    }
+
+    /// The MAC has no registers while it is in reset.
+    fn check_reset(&mut self, offset: usize) {
+        if (0x800..0x2000).contains(&offset) && self.flush & MAC_RESET != 0 {
+            self.error(&format!("touches {offset:#x} while the MAC is in reset"));
         }
     }
 
@@ -215,6 +228,7 @@ impl Genet {
         self.rx.leave_running(0x7ff3, 17, 5);
         self.tx.leave_running(0xfff9, 200, 0);
         (self.rx.is_sticky, self.tx.is_sticky) = (is_sticky, is_sticky);
+        self.flush = 0;
         self.cmd = TX_EN | RX_EN | 2 << 2;
         self.mask = 0;
         self.stat = RX_DONE | TX_DONE;
@@ -495,6 +509,7 @@ impl Genet {
 impl Block for Genet {
     fn read(&mut self, offset: usize) -> u32 {
         self.progress();
+        self.check_reset(offset);
         match offset {
             0x000 => REVISION,
             0x004 => self.port_ctrl,
@@ -503,6 +518,7 @@ impl Block for Genet {
             0x200 => self.stat,
             0x20c => self.mask,
             0x300 => self.rbuf_ctrl,
+            0x394 => self.overflows,
             0x39c => self.energy[0],
             0x614 => self.energy[1],
             0x808 => self.cmd,
@@ -512,7 +528,7 @@ impl Block for Genet {
             0xc64 => self.mib_good[0],
             0xcec => self.mib_good[1],
             0xe14 => self.mdio,
-            0xe1c => self.overflows,
+            0xe18 => self.mdio_cfg,
             0xe38 => self.filtered as u32,
             0xe50 => self.mdf_ctrl,
             0x2000..0x4000 => self.rx.read(offset - 0x2000),
@@ -527,6 +543,7 @@ impl Block for Genet {
 
     fn write(&mut self, offset: usize, value: u32) {
         self.progress();
+        self.check_reset(offset);
         match offset {
             0x004 if value == 3 => self.port_ctrl = value,
             0x008 => {
@@ -587,11 +604,16 @@ impl Block for Genet {
                 if self.mdio_done.is_some() {
                     self.error("starts an MDIO transfer during another");
                 }
+                if self.mdio_cfg >> 4 & 0x3f < 63 {
+                    self.error("starts an MDIO transfer with a clock that is too fast");
+                }
                 self.mdio = value;
                 if value & 1 << 29 != 0 {
                     self.mdio_done = Some(Instant::now() + MDIO_TIME);
                 }
             }
+            0xe18 if value & 0x3f1 == value => self.mdio_cfg = value,
+            0x394 if value == 0 => self.overflows = 0,
             0xe50 if value >> 17 == 0 => self.mdf_ctrl = value,
             0xe54..0xedc => self.mdf[(offset - 0xe54) / 8][(offset - 0xe54) / 4 % 2] = value,
             0x2000..0x4000 => {

@@ -433,19 +433,21 @@ impl Watch {
     }
 }
 
-/// Stops a DMA. What ran must say that it stands still.
+/// Stops a DMA, then its rings. Only of the whole is it known that it says when it stands still (Linux bcmgenet_dma_teardown
+/// waits for no more; others not at all).
 async fn stop(
     dma: &mut UniqueMmioPointer<'_, Dma>,
     direction: &'static str,
     exchange: &FrameExchange,
 ) -> Result<(), EngineError> {
-    let running = field!(*dma, ctrl).read() & DMA_CTRL_MASK | DMA_EN;
-    field!(*dma, ctrl).write(0);
+    let ctrl = field!(*dma, ctrl).read() & DMA_CTRL_MASK;
+    field!(*dma, ctrl).write(ctrl & !DMA_EN);
     let deadline = Instant::now() + STOP_TIMEOUT;
     loop {
         let is_late = Instant::now() >= deadline;
         let status = field!(*dma, status).read();
-        if status & running == running {
+        if status & DMA_EN != 0 {
+            field!(*dma, ctrl).write(0);
             return Ok(());
         }
         if is_late {

@@ -52,10 +52,18 @@ pub(crate) struct Losses {
 impl Losses {
     /// Reads them all. Some outlive a reset of the MAC, so only differences count.
     pub(crate) fn read(mac: &mut Mac<'_>) -> Self {
+        let overflows = field!(mac.rbuf, overflows).read();
+        if overflows == u32::MAX {
+            field!(mac.rbuf, overflows).write(0);
+        }
+        let fifo_errors = field!(mac.rbuf, errors).read();
+        if fifo_errors == u32::MAX {
+            field!(mac.rbuf, errors).write(0);
+        }
         let mut mib = field!(mac.umac, mib);
         Self {
-            overflows: field!(mac.mdf, rbuf_overflows).read(),
-            fifo_errors: field!(mac.mdf, rbuf_errors).read(),
+            overflows,
+            fifo_errors,
             runts: field!(mib, rx_runts).read(),
             late: field!(mib, tx_late_collisions).read(),
             excessive: field!(mib, tx_excessive_collisions).read(),

@@ -61,6 +61,15 @@ impl Mac<'_> {
         Timer::after(PULSE).await;
     }
 
+    /// Ends a reset that the MAC may still be in: before that its registers must not be touched (FreeBSD gen_get_eaddr and
+    /// NetBSD genet_get_eaddr look first; Linux reset_umac: some chips start with the bit set).
+    pub(crate) async fn end_reset(&mut self) {
+        if field!(self.sys, rbuf_flush_ctrl).read() & RBUF_FLUSH_RESET != 0 {
+            field!(self.sys, rbuf_flush_ctrl).write(0);
+            Timer::after(PULSE).await;
+        }
+    }
+
     /// Resets the MAC and sets it up; neither direction is enabled yet.
     pub(crate) async fn reset(&mut self, address: MacAddress) {
         for value in [RBUF_FLUSH_RESET, 0] {

@@ -2,16 +2,17 @@
 
 use embassy_time::{Duration, Instant, Timer};
 use rpi_pac::genet::{
-    MDIO_PHY_SHIFT, MDIO_READ, MDIO_READ_FAIL, MDIO_REGISTER_SHIFT, MDIO_START_BUSY, MDIO_WRITE, Mdio,
+    MDIO_CLOCK_DIVIDER, MDIO_PHY_SHIFT, MDIO_READ, MDIO_READ_FAIL, MDIO_REGISTER_SHIFT, MDIO_START_BUSY, MDIO_WRITE,
+    Mdio,
 };
 use safe_mmio::{UniqueMmioPointer, field};
 use thiserror::Error;
 
 /// How long a transfer may take (Linux bcmgenet_mii_wait: HZ / 100; OpenBSD: 1,000 times 10 µs). It takes 64 bits at
-/// some MHz.
+/// 1.6 MHz.
 const TIMEOUT: Duration = Duration::from_millis(10);
 /// Rest between two looks: about what a transfer takes, so that the core does something else meanwhile.
-const PAUSE: Duration = Duration::from_micros(25);
+const PAUSE: Duration = Duration::from_micros(40);
 
 /// Why a PHY's register could not be read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -38,6 +39,13 @@ pub(crate) struct MdioBus<'a> {
 impl<'a> MdioBus<'a> {
     pub(crate) fn new(registers: UniqueMmioPointer<'a, Mdio>) -> Self {
         Self { registers }
+    }
+
+    /// Sets the clock to the slowest, 1.6 to 2 MHz: a Pi 400's bus is specified for 1.95 MHz (bcm2711-rpi-400.dts,
+    /// clock-frequency), and what a boot loader leaves is several times that (measured on a 4B: 0x91).
+    pub(crate) fn set_clock(&mut self) {
+        let cfg = field!(self.registers, cfg).read();
+        field!(self.registers, cfg).write(cfg | MDIO_CLOCK_DIVIDER);
     }
 
     /// Reads a register of a PHY.

@@ -1,4 +1,5 @@
-//! The PHY: BCM54213PE (Pi 4B, 400) or BCM54210PE (CM4), at MDIO address 1 (Linux bcm2711-rpi-4-b.dts, phy1).
+//! The PHY: BCM54213PE (Pi 4B, 400) or BCM54210PE (CM4), at MDIO address 1 (Linux bcm2711-rpi-4-b.dts, phy1), on a
+//! CM4 at 0 (bcm2711-rpi-cm4.dts).
 //!
 //! What the boot loader has negotiated is kept when it is what is wanted: renegotiating costs some seconds without link.
 
@@ -10,7 +11,7 @@ use crate::mii::{
     is_phy, register,
 };
 
-/// Where the boards have their PHY.
+/// Where most boards have their PHY; asked first.
 const ADDRESS: u8 = 1;
 /// Addresses of the bus.
 const ADDRESSES: u8 = 32;
