@@ -1,0 +1,7 @@
+//! The drivers for the LAN9514 and the LAN7800 over models of the chips, which were written independently of them, and the
+//! model of the USB controller's registers.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
+
+mod rig;
+mod traffic;
+mod trouble;
