@@ -68,6 +68,18 @@ pub enum GenetError {
     Phy(#[from] PhyError),
 }
 
+impl GenetError {
+    /// Returns whether both are of one kind, whatever their numbers are.
+    fn is_like(self, other: Self) -> bool {
+        use core::mem::discriminant;
+        match (self, other) {
+            (Self::Engine(one), Self::Engine(other)) => discriminant(&one) == discriminant(&other),
+            (Self::Phy(one), Self::Phy(other)) => discriminant(&one) == discriminant(&other),
+            _ => false,
+        }
+    }
+}
+
 /// The controller.
 pub struct Genet<'a> {
     mac: Mac<'a>,
@@ -221,9 +233,7 @@ struct Told {
 
 impl Told {
     fn tell(&mut self, error: GenetError) {
-        let is_news = self.last.is_none_or(|(last, at)| {
-            core::mem::discriminant(&last) != core::mem::discriminant(&error) || at.elapsed() >= TELL_INTERVAL
-        });
+        let is_news = self.last.is_none_or(|(last, at)| !last.is_like(error) || at.elapsed() >= TELL_INTERVAL);
         if !is_news {
             self.untold += 1;
             return;

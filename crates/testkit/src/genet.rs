@@ -143,6 +143,10 @@ pub async fn machine(model: &Model<Genet>) -> ! {
 }
 
 /// Waits until line A is raised, like the interrupt controller that then masks it.
+///
+/// # Panics
+///
+/// When the driver waits again and again and never takes the reason away: it would go on for ever.
 pub async fn interrupt(model: &Model<Genet>) {
     poll_fn(|cx| {
         let mut genet = model.lock();
@@ -151,9 +155,7 @@ pub async fn interrupt(model: &Model<Genet>) {
             return Poll::Pending;
         }
         genet.waits_without_reason += 1;
-        if genet.waits_without_reason > 100 {
-            genet.error("waits for an interrupt that it never takes away");
-        }
+        assert!(genet.waits_without_reason <= 100, "waits for an interrupt that is never taken away");
         Poll::Ready(())
     })
     .await;
