@@ -238,8 +238,7 @@ impl Node {
     /// a transfer of the device is being retried.
     pub fn unplug_nic(&self) -> Result<()> {
         if let Some(nic) = &self.usb_nic {
-            let was_running = self.qmp("query-status", json!({}))?["running"] == true;
-            return nic.unplug(|| self.pause(), || if was_running { self.resume() } else { Ok(()) });
+            return nic.unplug();
         }
         self.while_paused(|| {
             self.qmp("device_del", json!({ "id": NIC }))?;

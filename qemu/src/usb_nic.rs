@@ -25,6 +25,10 @@ use crate::usbredir::device::Device;
 const NEGOTIATION: Duration = Duration::from_millis(100);
 /// Longest that QEMU takes to confirm that a device came or went.
 const PLUG_TIMEOUT: Duration = Duration::from_secs(10);
+/// A guest that gets no answers and asks for nothing more for so long waits for what it has asked for.
+const QUIET: Duration = Duration::from_millis(10);
+/// Longest that such a moment is waited for.
+const QUIET_TIMEOUT: Duration = Duration::from_millis(300);
 /// While so many bytes wait to be taken by QEMU, nothing more is read from the guest.
 const BACKLOG: usize = 256 * 1024;
 /// Longest frame that is believed.
@@ -44,8 +48,8 @@ struct Shared {
 
 struct State {
     device: Device,
-    /// Somebody waits until everything that QEMU has sent is taken.
-    is_flushing: bool,
+    /// When the guest last asked for something.
+    asked_at: Instant,
     /// Why the thread ended.
     end: Option<String>,
     is_closing: bool,
@@ -73,7 +77,7 @@ impl UsbNic {
         };
         nic.core().set_negotiation_time(u64::try_from(NEGOTIATION.as_micros())?);
         let device = Device::new(nic, speed, is_plugged);
-        let state = Mutex::new(State { device, is_flushing: false, end: None, is_closing: false });
+        let state = Mutex::new(State { device, asked_at: Instant::now(), end: None, is_closing: false });
         let shared = Arc::new(Shared { state, changed: Condvar::new(), start: Instant::now() });
         let (wake, woken) = UnixStream::pair().context("no socket pair")?;
         for socket in [&usb, &wire, &wake, &woken] {
@@ -119,22 +123,20 @@ impl UsbNic {
         Ok(())
     }
 
-    /// Pulls the NIC out of its USB port, whatever is under way: `freeze` returns when QEMU starts no more transfers, and
-    /// `go_on` lets it. Returns when QEMU has seen it.
+    /// Pulls the NIC out of its USB port, whatever is under way, and returns when QEMU has seen it.
     ///
     /// # Errors
     /// When QEMU does not confirm it.
-    pub(crate) fn unplug(&self, freeze: impl FnOnce() -> Result<()>, go_on: impl FnOnce() -> Result<()>) -> Result<()> {
-        freeze()?;
-        // What QEMU has sent until now ends before the device goes.
+    pub(crate) fn unplug(&self) -> Result<()> {
+        // While nothing is answered, all that the guest has under way is soon here, and can end before the device goes.
+        self.shared.lock().device.freeze();
+        let start = Instant::now();
+        while self.shared.lock().asked_at.elapsed().min(start.elapsed()) < QUIET && start.elapsed() < QUIET_TIMEOUT {
+            thread::sleep(Duration::from_millis(1));
+        }
         let mut state = self.shared.lock();
-        state.is_flushing = true;
-        state = self.wait_for(state, |state| !state.is_flushing)?;
         state.device.plug(false);
-        drop(state);
-        self.wake();
-        go_on()?;
-        drop(self.wait_for(self.shared.lock(), |state| state.device.is_gone())?);
+        drop(self.wait_for(state, |state| state.device.is_gone())?);
         Ok(())
     }
 
@@ -231,14 +233,11 @@ impl Pump {
             if has_room && let Some(len) = receive(&mut self.wire, &mut chunk)? {
                 self.from_wire.extend_from_slice(&chunk[..len]);
             }
-            let received = if is_behind { None } else { receive(&mut self.usb, &mut chunk)? };
-            let mut state = shared.lock();
-            match received {
-                Some(len) => {
-                    state.device.advance(shared.now_us());
-                    state.device.receive(&chunk[..len])?;
-                }
-                None => state.is_flushing = false,
+            if !is_behind && let Some(len) = receive(&mut self.usb, &mut chunk)? {
+                let mut state = shared.lock();
+                state.asked_at = Instant::now();
+                state.device.advance(shared.now_us());
+                state.device.receive(&chunk[..len])?;
             }
         }
     }

@@ -61,6 +61,8 @@ pub(crate) struct Device {
     rest: Option<Vec<u8>>,
     interrupt: Option<Interrupt>,
     was_rejected: bool,
+    /// Nothing is answered: the device is about to go.
+    is_frozen: bool,
     out: Vec<u8>,
 }
 
@@ -88,6 +90,7 @@ impl Device {
             rest: None,
             interrupt: None,
             was_rejected: false,
+            is_frozen: false,
             out,
         }
     }
@@ -116,9 +119,15 @@ impl Device {
         self.was_rejected
     }
 
+    /// Answers nothing any more until the device is pulled out.
+    pub(crate) fn freeze(&mut self) {
+        self.is_frozen = true;
+    }
+
     /// Plugs the device in, or pulls it out, whatever is under way.
     pub(crate) fn plug(&mut self, is_in: bool) {
         self.is_wanted = is_in;
+        self.is_frozen = false;
         let Some(both) = self.parser.capabilities() else { return };
         match (self.plug, is_in) {
             (Plug::In, false) => {
@@ -289,6 +298,9 @@ impl Device {
 
     /// Ends what can be ended of what is held.
     fn serve(&mut self, both: Capabilities) {
+        if self.is_frozen {
+            return;
+        }
         let mut waiting = VecDeque::new();
         let mut blocked = Vec::new();
         while let Some(mut held) = self.held.pop_front() {
