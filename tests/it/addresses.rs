@@ -25,7 +25,7 @@ fn is_renewal(message: &Received) -> bool {
 }
 
 #[test]
-fn renews_its_lease_with_the_server_at_half_time() -> Result<()> {
+pub(super) fn renews_its_lease_with_the_server_at_half_time() -> Result<()> {
     let Some(lab) = Lab::private("DHCP renewal")? else { return Ok(()) };
     let dhcp = DhcpServer::start(short_lease())?;
     let node = TestNode::start(&lab, "")?;

@@ -11,7 +11,7 @@ use tests::ntp::NtpServer;
 use tests::radv;
 
 #[test]
-fn answers_to_its_name_with_its_addresses() -> Result<()> {
+pub(super) fn answers_to_its_name_with_its_addresses() -> Result<()> {
     let Some(lab) = Lab::private("mDNS names")? else { return Ok(()) };
     let _rig = Rig::boot_in(lab, "", |_| ())?;
     let name = format!("{}.local", node::NAME);

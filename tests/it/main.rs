@@ -13,6 +13,7 @@ mod http;
 mod image;
 mod malformed;
 mod network;
+mod nics;
 mod plug;
 mod services;
 mod shell;

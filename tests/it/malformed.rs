@@ -39,7 +39,7 @@ fn seed() -> Result<u64> {
 }
 
 #[test]
-fn a_hundred_thousand_malformed_frames_leave_the_node_as_it_was() -> Result<()> {
+pub(super) fn a_hundred_thousand_malformed_frames_leave_the_node_as_it_was() -> Result<()> {
     let Some(lab) = Lab::private("malformed frames")? else { return Ok(()) };
     let rig = Rig::boot_in(lab, "", |_| ())?;
     let seed = seed()?;

@@ -14,7 +14,7 @@ use tests::{radv, wait};
 const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
 
 #[test]
-fn answers_arp_with_its_own_address() -> Result<()> {
+pub(super) fn answers_arp_with_its_own_address() -> Result<()> {
     let Some(lab) = Lab::private("ARP")? else { return Ok(()) };
     let rig = Rig::boot_in(lab, "", |_| ())?;
     rig.lab.forget_neighbours()?;
@@ -24,7 +24,7 @@ fn answers_arp_with_its_own_address() -> Result<()> {
 }
 
 #[test]
-fn answers_ping_of_every_size_that_fits_a_frame() -> Result<()> {
+pub(super) fn answers_ping_of_every_size_that_fits_a_frame() -> Result<()> {
     let Some(lab) = Lab::private("ping")? else { return Ok(()) };
     let rig = Rig::boot_in(lab, "", |_| ())?;
     // While it still takes addresses, a node forgets whom it has met, and an answer may be lost meanwhile.
@@ -37,7 +37,7 @@ fn answers_ping_of_every_size_that_fits_a_frame() -> Result<()> {
 }
 
 #[test]
-fn answers_ping_over_ipv6_at_its_link_local_address() -> Result<()> {
+pub(super) fn answers_ping_over_ipv6_at_its_link_local_address() -> Result<()> {
     let Some(lab) = Lab::private("ping over IPv6")? else { return Ok(()) };
     let rig = Rig::boot_in(lab, "", |_| ())?;
     let address = radv::eui64(LINK_LOCAL, node::MAC);
@@ -96,7 +96,7 @@ fn both_protocols_of_the_usb_nic_carry_the_network() -> Result<()> {
 }
 
 #[test]
-fn is_reached_through_a_usb_hub() -> Result<()> {
+pub(super) fn is_reached_through_a_usb_hub() -> Result<()> {
     let lab = Lab::new()?;
     let rig =
         Rig::boot_in(lab, "", |config| config.nic = Some(qemu::UsbNet { behind_hub: true, ..Default::default() }))?;

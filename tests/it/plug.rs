@@ -9,7 +9,7 @@ use tests::node::{self, BOOT, PATIENCE, Rig, TestNode};
 use tests::wait;
 
 #[test]
-fn the_nic_is_unplugged_and_plugged_in_again() -> Result<()> {
+pub(super) fn the_nic_is_unplugged_and_plugged_in_again() -> Result<()> {
     let rig = Rig::boot("")?;
     for round in 1..=3 {
         // While the node is idle: QEMU 10 fails an assertion when a device goes while its DWC2 model retries a transfer.

@@ -14,7 +14,7 @@ const MEBIBYTE: usize = 1 << 20;
 const TRANSFER: Duration = Duration::from_secs(120);
 
 #[test]
-fn sixteen_clients_at_once_get_every_byte_of_a_mebibyte_back() -> Result<()> {
+pub(super) fn sixteen_clients_at_once_get_every_byte_of_a_mebibyte_back() -> Result<()> {
     let rig = Rig::boot("")?;
     let address = rig.node.tcp(7)?;
     // Threads live in the network of the thread that starts them.
@@ -54,7 +54,7 @@ fn many_connections_after_one_another_are_all_served() -> Result<()> {
 }
 
 #[test]
-fn udp_echo_returns_datagrams_of_every_size() -> Result<()> {
+pub(super) fn udp_echo_returns_datagrams_of_every_size() -> Result<()> {
     let rig = Rig::boot("")?;
     let mut random = Random::new(7);
     for len in [0, 1, 2, 3, 10, 100, 511, 512, 513, 1000, 1471, 1472] {

@@ -1,5 +1,6 @@
 //! A booted node, and what can be asked of it from the other side of the wire.
 
+use std::cell::Cell;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
@@ -94,10 +95,29 @@ pub fn machine() -> Result<Machine> {
 /// # Errors
 /// When the variable names none.
 pub fn nic_kind() -> Result<NicKind> {
+    if let Some(kind) = THREAD_NIC.get() {
+        return Ok(kind);
+    }
     match std::env::var(NIC_VARIABLE) {
         Ok(name) => name.parse().map_err(|error| anyhow!("{NIC_VARIABLE}: {error}")),
         Err(_) => Ok(NicKind::default()),
     }
+}
+
+thread_local! {
+    /// The NIC of the test that this thread runs.
+    static THREAD_NIC: Cell<Option<NicKind>> = const { Cell::new(None) };
+}
+
+/// Runs a test whose nodes have another NIC, unless they ask for one.
+///
+/// # Errors
+/// Those of the test.
+pub fn with_nic<T>(kind: NicKind, test: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = THREAD_NIC.replace(Some(kind));
+    let result = test();
+    THREAD_NIC.set(before);
+    result
 }
 
 /// A running node.
@@ -252,6 +272,17 @@ impl TestNode {
         })
     }
 
+    /// Waits until the node answers again after its NIC was started anew, which it counts.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn wait_for_restart(&self, before: f64) -> Result<()> {
+        wait::until("the NIC to be started anew", BOOT, || {
+            let Ok(metrics) = self.metrics() else { return Ok(None) };
+            Ok((metrics.sum("minipirack_network_restarts_total", &[]) > before).then_some(()))
+        })
+    }
+
     /// Returns the one value of a metric.
     ///
     /// # Errors
@@ -305,12 +336,21 @@ impl Rig {
     /// # Errors
     /// When it does not answer.
     pub fn boot_in(lab: Lab, command_line: &str, change: impl FnOnce(&mut NodeConfig)) -> Result<Self> {
+        let rig = Self::start_in(lab, command_line, change)?;
+        rig.node.wait_until_up()?;
+        Ok(rig)
+    }
+
+    /// Starts such a node without waiting for it.
+    ///
+    /// # Errors
+    /// When QEMU does not start.
+    pub fn start_in(lab: Lab, command_line: &str, change: impl FnOnce(&mut NodeConfig)) -> Result<Self> {
         let dhcp = match lab.wire() {
             Wire::Tap => Some(DhcpServer::start(Policy::default())?),
             Wire::User => None,
         };
         let node = TestNode::start_with(&lab, command_line, change)?;
-        node.wait_until_up()?;
         Ok(Self { node, dhcp, lab })
     }
 }
