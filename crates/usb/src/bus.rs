@@ -33,6 +33,8 @@ pub const DEVICES_MAX: usize = 16;
 pub const HUBS_MAX: usize = 7;
 /// Most hubs between the root port and a device (USB 2.0, 4.1.1: seven tiers with root and device).
 pub const HUB_DEPTH_MAX: u8 = 5;
+/// Length in bytes of the buffers for interrupt endpoints.
+pub const SMALL_BUFFER_LEN: usize = CACHE_LINE;
 /// Buffers for interrupt endpoints: one for each hub, and some for drivers.
 const SMALL_BUFFERS: usize = HUBS_MAX + 4;
 
@@ -135,7 +137,7 @@ pub struct Bus<'h> {
 
 impl<'h> Bus<'h> {
     /// DMA memory that [`new`](Self::new) takes from the pool.
-    pub const DMA_BYTES: usize = control::DMA_BYTES + SMALL_BUFFERS * CACHE_LINE;
+    pub const DMA_BYTES: usize = control::DMA_BYTES + SMALL_BUFFERS * SMALL_BUFFER_LEN;
 
     /// Makes the bus.
     ///
@@ -146,7 +148,7 @@ impl<'h> Bus<'h> {
         let mut small_buffers = heapless::Vec::new();
         for _ in 0..SMALL_BUFFERS {
             // Never full: this is its capacity.
-            let _ = small_buffers.push(pool.take(CACHE_LINE).ok_or(NoDmaMemory)?);
+            let _ = small_buffers.push(pool.take(SMALL_BUFFER_LEN).ok_or(NoDmaMemory)?);
         }
         Ok(Self {
             host,
@@ -191,11 +193,11 @@ impl<'h> Bus<'h> {
         self.host
     }
 
-    /// Lends a buffer of 64 bytes for an interrupt endpoint. Give it back with
+    /// Lends a buffer of [`SMALL_BUFFER_LEN`] for an interrupt endpoint. Give it back with
     /// [`return_small_buffer`](Self::return_small_buffer).
     #[must_use]
     pub fn take_small_buffer(&self) -> Option<DmaBuffer> {
-        self.host.take_returned(CACHE_LINE).or_else(|| self.small_buffers.borrow_mut().pop())
+        self.host.take_returned(SMALL_BUFFER_LEN).or_else(|| self.small_buffers.borrow_mut().pop())
     }
 
     /// Returns a buffer of `len` bytes that the controller kept after a transfer and has let go of since.
@@ -218,7 +220,7 @@ impl<'h> Bus<'h> {
             while !self.host.is_connected() {
                 poll_fn(|cx| self.host.poll_port_change(cx)).await;
             }
-            Timer::after(self.host.debounce()).await;
+            Timer::after(self.host.settle_times().debounce).await;
             if !self.host.is_connected() {
                 continue;
             }

@@ -8,11 +8,14 @@ use core::task::{Context, Poll, Waker};
 use embassy_time::{Duration, Instant, Timer};
 use hal::dma::DmaBuffer;
 
-use crate::bus::{Bus, Place};
-use crate::descriptor::{Configuration, DeviceDescriptor, EndpointDescriptor};
+use crate::bus::{Bus, Place, SMALL_BUFFER_LEN};
+use crate::descriptor::{Configuration, DeviceDescriptor, EndpointDescriptor, Interface};
 use crate::dwc2::pace::next_poll;
-use crate::host::{Completion, Endpoint, Kind, Pid, Request, Speed, TransferError, TransferId, Translator};
+use crate::host::{Completion, Direction, Endpoint, Kind, Pid, Request, Speed, TransferError, TransferId, Translator};
 use crate::setup::Setup;
+
+/// Errors in a row after which an interrupt endpoint is given up: disturbances on the bus pass (Linux `hub_irq`).
+const INTERRUPT_ERRORS_MAX: u32 = 10;
 
 /// A configured device. Dropping it while the device is still plugged in has the device enumerated anew.
 pub struct Device<'b> {
@@ -87,7 +90,25 @@ impl<'b> Device<'b> {
             descriptor: endpoint,
             next_pid: Cell::new(Pid::Data0),
             next_poll: Cell::new(Instant::MIN),
+            errors: Cell::new(0),
         }
+    }
+
+    /// Opens a pipe to the interrupt endpoint of an interface, by which the device reports. `None` when there is none, or its
+    /// packets do not fit the buffers that the bus lends; what they tell must then be asked for.
+    #[must_use]
+    pub fn report_pipe(&self, interface: &Interface) -> Option<Pipe<'b>> {
+        let endpoint = interface.endpoint(Kind::Interrupt, Direction::In)?;
+        if usize::from(endpoint.max_packet) > SMALL_BUFFER_LEN {
+            log::warn!(
+                "usb: the device at address {} reports in packets of {} bytes, more than the {SMALL_BUFFER_LEN} that are \
+                 supported; its reports are not listened to",
+                self.address(),
+                endpoint.max_packet
+            );
+            return None;
+        }
+        Some(self.pipe(endpoint))
     }
 
     /// Ends all transfers, now and in future, as if the device were gone: for a driver that gives up.
@@ -114,7 +135,7 @@ impl<'b> Device<'b> {
         Endpoint {
             address: self.place.address(),
             number: 0,
-            direction: crate::host::Direction::Out,
+            direction: Direction::Out,
             kind: Kind::Control,
             max_packet: u16::from(self.descriptor.max_packet_0),
             speed: self.speed,
@@ -138,6 +159,8 @@ pub struct Pipe<'b> {
     next_pid: Cell<Pid>,
     /// When an interrupt endpoint may be asked again.
     next_poll: Cell<Instant>,
+    /// Failed attempts of an interrupt endpoint in a row.
+    errors: Cell<u32>,
 }
 
 impl<'b> Pipe<'b> {
@@ -181,7 +204,8 @@ impl<'b> Pipe<'b> {
         }
     }
 
-    /// Asks an interrupt endpoint once, at its interval; [`TransferError::Nak`] when it has nothing to say.
+    /// Asks an interrupt endpoint once, at its interval; [`TransferError::Nak`] when it has nothing to say, or could not be
+    /// understood, unless that happens ten times in a row.
     ///
     /// # Errors
     ///
@@ -193,7 +217,16 @@ impl<'b> Pipe<'b> {
         let len = self.max_packet().min(owned.len());
         let done = self.start(owned, len, None).await;
         *buffer = done.buffer;
-        done.result
+        match done.result {
+            Err(TransferError::Transaction { .. }) if self.errors.get() + 1 < INTERRUPT_ERRORS_MAX => {
+                self.errors.set(self.errors.get() + 1);
+                Err(TransferError::Nak)
+            }
+            result => {
+                self.errors.set(0);
+                result
+            }
+        }
     }
 
     /// Returns the time between two polls of an interrupt endpoint; never below a frame, to keep a fast endpoint from

@@ -39,7 +39,7 @@ use thiserror::Error;
 use self::identity::Identity;
 use self::registers::{Register, RegisterAccess};
 use self::state::State;
-use crate::host::{Completion, HostController, Request, Speed, TransferId};
+use crate::host::{Completion, HostController, Request, SettleTimes, Speed, TransferId};
 
 /// How long the AHB master may take to become idle, a core reset to end and a FIFO to be flushed. Linux waits 10 to 50 ms
 /// (`dwc2_core_reset`, `dwc2_flush_rx_fifo`).
@@ -50,8 +50,6 @@ const FORCE_MODE_TIME: Duration = Duration::from_millis(25);
 /// (`dwc2_wait_for_mode`), U-Boot (`dwc_otg_core_reset`) and Circle sleep for 100 ms. Until then the registers of a host do not
 /// exist, and what is written there is lost.
 const HOST_MODE_TIMEOUT: Duration = Duration::from_millis(200);
-/// How long a connection must be stable (USB 2.0, 7.1.7.3: TATTDB).
-const DEBOUNCE: Duration = Duration::from_millis(100);
 
 /// FIFO sizes in words: receive, non-periodic and periodic transmit. Those of Linux for the BCM2835
 /// (`dwc2_set_bcm_params` for the receive FIFO; the rest of its 4,080 words shared as there).
@@ -253,9 +251,9 @@ impl<R: RegisterAccess> HostController for Controller<R> {
         })
     }
 
-    fn debounce(&self) -> Duration {
-        // Nothing bounces in an emulator, and a node that starts there shall be quick.
-        if self.identity().is_emulator { Duration::from_millis(0) } else { DEBOUNCE }
+    fn settle_times(&self) -> SettleTimes {
+        // A node that starts in an emulator shall be quick.
+        if self.identity().is_emulator { SettleTimes::EMULATED } else { SettleTimes::REAL }
     }
 
     fn set_port_reset(&self, is_on: bool) {

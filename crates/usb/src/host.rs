@@ -154,6 +154,39 @@ pub struct TransferId {
     pub serial: u32,
 }
 
+/// How long devices are left alone at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettleTimes {
+    /// How long a connection must be stable before it counts.
+    pub debounce: Duration,
+    /// Rest after a reset.
+    pub reset: Duration,
+    /// Rest after a new address.
+    pub address: Duration,
+    /// Rest before a device that did not work is tried again.
+    pub retry: Duration,
+}
+
+impl SettleTimes {
+    /// For real devices. Debounce is 100 ms (USB 2.0, 7.1.7.3: TATTDB); the specification's minimum for the others, 10 and 2 ms,
+    /// is too short for some: Linux rests 10 + 40 ms after a reset (`hub_port_reset`), 10 ms after SET_ADDRESS
+    /// (`hub_set_address`) and 100 ms between attempts (`hub_port_init`).
+    pub const REAL: Self = Self {
+        debounce: Duration::from_millis(100),
+        reset: Duration::from_millis(50),
+        address: Duration::from_millis(10),
+        retry: Duration::from_millis(100),
+    };
+    /// For devices of an emulator, which have nothing to settle: the minimum of the specification (USB 2.0, 7.1.7.5: TRSTRCY,
+    /// and 9.2.6.3), and no contacts that bounce.
+    pub const EMULATED: Self = Self {
+        debounce: Duration::from_millis(0),
+        reset: Duration::from_millis(10),
+        address: Duration::from_millis(2),
+        retry: Duration::from_millis(0),
+    };
+}
+
 /// A host controller with one root port. While that is not enabled, every transfer ends with [`TransferError::Gone`].
 pub trait HostController {
     /// Returns whether a device is connected to the root port.
@@ -162,10 +195,8 @@ pub trait HostController {
     /// Ready once after each time that the connection may have changed since the last call that was ready.
     fn poll_port_change(&self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Returns how long a connection must be stable before it counts.
-    ///
-    /// 100 ms (USB 2.0, 7.1.7.3: TATTDB), unless there are no contacts that could bounce.
-    fn debounce(&self) -> Duration;
+    /// Returns how long devices here take to settle.
+    fn settle_times(&self) -> SettleTimes;
 
     /// Starts or ends a reset of the root port. How long it takes is up to the caller.
     fn set_port_reset(&self, is_on: bool);

@@ -59,6 +59,8 @@ pub enum Fault {
     Hang,
     /// The channel halts and does not tell.
     SilentHalt,
+    /// The channel halts for no reason that it tells.
+    Unexplained,
     /// After the channel has halted, more bits turn up in HCINT.
     LateBits,
 }
@@ -98,6 +100,8 @@ struct State {
     accesses: u64,
     /// Endpoint addresses of which the emulator holds transfers instead of answering NAK, as usb-redir may.
     holding: Vec<u8>,
+    /// What start-splits took along, by channel.
+    split_data: [Vec<u8>; CHANNELS],
     /// Silicon: when it became or becomes a host. Before, the registers of a host do not exist.
     host_at: Option<Instant>,
     /// Silicon: how long it takes from FORCE_HOST to host mode; `None` for ever.
@@ -124,6 +128,7 @@ impl Model {
             faults: HashMap::new(),
             accesses: 0,
             holding: Vec::new(),
+            split_data: Default::default(),
             host_at: None,
             host_mode_time: Some(HOST_MODE_TIME),
         })))

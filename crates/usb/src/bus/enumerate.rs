@@ -19,10 +19,6 @@ const ROOT_RESET: Duration = Duration::from_millis(50);
 /// How long the controller may take to enable the port after the reset. Observed within a millisecond in other drivers;
 /// no document gives a limit.
 const ROOT_ENABLE_TIMEOUT: Duration = Duration::from_millis(100);
-/// Rest after a reset (USB 2.0, 7.1.7.5: TRSTRCY).
-const RESET_RECOVERY: Duration = Duration::from_millis(10);
-/// Rest after SET_ADDRESS (USB 2.0, 9.2.6.3).
-const ADDRESS_RECOVERY: Duration = Duration::from_millis(2);
 /// How often a device is tried before it is given up.
 const ATTEMPTS: u32 = 3;
 /// Most configurations that are looked at.
@@ -84,6 +80,9 @@ impl Bus<'_> {
                 Err(error) => error,
             };
             log::warn!("usb: {port}: attempt {attempt} of {ATTEMPTS} to enumerate the device failed: {error}");
+            if attempt < ATTEMPTS {
+                Timer::after(self.host.settle_times().retry).await;
+            }
         }
         log::error!(
             "usb: {port}: the device does not work; trying it again now and then, or when it is plugged in anew"
@@ -99,7 +98,7 @@ impl Bus<'_> {
         // One device at a time answers to address 0.
         let address_0 = self.address_0.lock().await;
         let speed = self.reset(port).await?;
-        Timer::after(RESET_RECOVERY).await;
+        Timer::after(self.host.settle_times().reset).await;
         let place = self.add(port.parent(), depth).ok_or(EnumerateError::TooManyDevices)?;
         let addressed = self.address(place, speed, port.translator(speed)).await;
         drop(address_0);
@@ -163,7 +162,7 @@ impl Bus<'_> {
         }
         endpoint.max_packet = u16::from(descriptor::parse_max_packet_0(head[7])?);
         self.control_out(&endpoint, Setup::set_address(place.address()), &[]).await?;
-        Timer::after(ADDRESS_RECOVERY).await;
+        Timer::after(self.host.settle_times().address).await;
         endpoint.address = place.address();
         let mut bytes = [0; DeviceDescriptor::LEN];
         let len = self.control_in(&endpoint, Setup::get_descriptor(kind::DEVICE, 0, 0), &mut bytes).await?;
@@ -178,8 +177,18 @@ impl Bus<'_> {
         let Addressed { endpoint, descriptor, mut name } = device;
         let is_hub = descriptor.class == class::HUB;
         let mut best: Option<(u8, Configuration)> = None;
+        let mut unreadable = None;
         for index in 0..descriptor.configurations.min(CONFIGURATIONS_MAX) {
-            let configuration = self.read_configuration(&endpoint, index).await?;
+            let configuration = match self.read_configuration(&endpoint, index).await {
+                Ok(configuration) => configuration,
+                Err(EnumerateError::Descriptor(error)) => {
+                    // Another one may suit.
+                    log::warn!("usb: {name} at address {}: configuration {index}: {error}", place.address());
+                    unreadable = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if name.class == 0 {
                 name.class = configuration.interfaces.first().map_or(0, |interface| interface.class);
             }
@@ -189,6 +198,9 @@ impl Bus<'_> {
             }
         }
         let Some((_, configuration)) = best else {
+            if let Some(error) = unreadable {
+                return Err(error.into());
+            }
             log::info!("usb: {name} at address {}: nobody drives it, it is left alone", place.address());
             return Ok(());
         };

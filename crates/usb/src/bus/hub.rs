@@ -10,7 +10,7 @@ use super::enumerate::{EnumerateError, Port};
 use super::{Bus, Place, Retry};
 use crate::descriptor::{HubDescriptor, kind};
 use crate::device::Device;
-use crate::host::{Direction, Kind, Speed, TransferError};
+use crate::host::{Speed, TransferError};
 use crate::setup::{CLASS_DEVICE_IN, CLASS_DEVICE_OUT, CLASS_PORT_IN, CLASS_PORT_OUT, Setup, code};
 
 /// Most ports of a hub that are served.
@@ -93,9 +93,8 @@ impl Bus<'_> {
         let mut bytes = [0; HubDescriptor::LEN];
         let setup = Setup { request_type: CLASS_DEVICE_IN, ..Setup::get_descriptor(kind::HUB, 0, 0) };
         let len = hub.control_in(setup, &mut bytes).await?;
-        let status = hub.configuration().interfaces.iter().find_map(|i| i.endpoint(Kind::Interrupt, Direction::In));
-        let (Ok(descriptor), Some(status)) = (HubDescriptor::parse(bytes.get(..len).unwrap_or_default()), status)
-        else {
+        let pipe = hub.configuration().interfaces.iter().find_map(|i| hub.report_pipe(i));
+        let (Ok(descriptor), Some(pipe)) = (HubDescriptor::parse(bytes.get(..len).unwrap_or_default()), pipe) else {
             log::error!("usb: hub at address {}: its descriptors make no sense, it is left alone", hub.address());
             hub.gone().await;
             return Err(TransferError::Gone);
@@ -105,7 +104,6 @@ impl Bus<'_> {
             HubPort { hub, number }.set_feature(feature::POWER).await?;
         }
         Timer::after_millis(u64::from(descriptor.power_good_ms)).await;
-        let pipe = hub.pipe(status);
         let mut buffer = self.take_small_buffer();
         let mut children = [None; PORTS_MAX];
         let mut retries = [const { Retry::new() }; PORTS_MAX];
@@ -159,7 +157,7 @@ impl Bus<'_> {
         if !status.is_connected() {
             return Ok(true);
         }
-        Timer::after(self.host.debounce()).await;
+        Timer::after(self.host.settle_times().debounce).await;
         status = port.read_status().await?;
         port.clear_changes(status).await?;
         if status.is_connected() {

@@ -55,6 +55,12 @@ impl Split {
         self.half = Half::Start;
     }
 
+    /// Returns whether a complete-split is due.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.half != Half::Start
+    }
+
     /// Returns the value of HCSPLT for the half that is due.
     #[must_use]
     pub fn hcsplt(&self) -> u32 {

@@ -143,6 +143,10 @@ impl Progress {
         let size = if self.is_in() && !self.is_emulator { packets * self.max_packet } else { size };
         let size = size.min(XFERSIZE_MAX);
         self.programmed = (size, packets);
+        // The data of a complete-split has gone with its start-split: what is told a size waits for data that never comes
+        // (Linux `dwc2_hc_start_transfer`; what has moved is the start-split's: `dwc2_get_actual_xfer_length`).
+        let is_complete_split = self.split.is_some_and(|split| split.is_complete());
+        let size = if is_complete_split && !self.is_in() { 0 } else { size };
         let ping = if self.is_ping_due && !self.is_in() { 1 << 31 } else { 0 };
         #[expect(clippy::cast_possible_truncation, reason = "both are limited by the constants above")]
         let hctsiz = size as u32 | (packets as u32) << 19 | pid_bits(self.pid) << 29 | ping;
@@ -188,7 +192,19 @@ impl Progress {
         }
         if hcint.intersects(Hcint::TRANSACTION_ERROR | Hcint::TOGGLE_ERROR) {
             self.note_moved(hcint, hctsiz);
+            if self.split.is_none() && hcint.intersects(Hcint::ACK | Hcint::NAK | Hcint::NYET) {
+                // The device has answered since the channel was enabled, perhaps for hours, as an idle one does: these
+                // errors do not add up (Linux `dwc2_hc_chhltd_intr_dma`, `dwc2_hc_nak_intr`: error_count = 0).
+                self.strikes = 0;
+            }
             return self.strike(hcint);
+        }
+        let is_unexplained = !hcint.intersects(Hcint::ACK | Hcint::NAK | Hcint::NYET);
+        let is_unsplit_interrupt = self.endpoint.kind == Kind::Interrupt && self.split.is_none();
+        if is_unsplit_interrupt && (is_unexplained || hcint.contains(Hcint::FRAME_OVERRUN)) {
+            // It did not fit its frame. The core says so, or nothing at all (Linux `dwc2_hc_chhltd_intr_dma`: "assume
+            // incomplete periodic transfer"). Nothing has moved: it is asked again at its interval.
+            return Next::Done(Err(TransferError::Nak));
         }
         if hcint.intersects(Hcint::NYET | Hcint::NAK) {
             return self.on_flow_control(hcint, hctsiz);
@@ -399,10 +415,48 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_overrun_waits_for_the_next_microframe() {
-        let mut progress = Progress::new(endpoint(Kind::Interrupt, Direction::In, 16), Pid::Data0, 16, SILICON);
+    fn an_interrupt_transfer_that_missed_its_frame_is_asked_again_at_its_interval() {
+        let missed = Next::Done(Err(TransferError::Nak));
+        for hcint in [Hcint::empty(), Hcint::FRAME_OVERRUN, Hcint::FRAME_OVERRUN | Hcint::NAK] {
+            let mut progress = Progress::new(endpoint(Kind::Interrupt, Direction::In, 16), Pid::Data1, 16, SILICON);
+            let _ = progress.program();
+            assert_eq!(progress.on_halt(Hcint::HALTED | hcint, left(16, 1, Pid::Data1)), missed);
+            assert_eq!(progress.next_pid(), Pid::Data1);
+        }
+        // Others have no frame to miss.
+        let mut progress = Progress::new(endpoint(Kind::Bulk, Direction::In, 512), Pid::Data0, 512, SILICON);
         let _ = progress.program();
-        assert_eq!(progress.on_halt(Hcint::HALTED | Hcint::FRAME_OVERRUN, 0), Next::AgainAfter(MICROFRAME));
+        assert_eq!(progress.on_halt(Hcint::HALTED, left(512, 1, Pid::Data0)), Next::AgainAfter(STRIKE_REST));
+    }
+
+    #[test]
+    fn errors_of_a_device_that_answers_in_between_do_not_add_up() {
+        let error = Hcint::HALTED | Hcint::TRANSACTION_ERROR;
+        let idle = left(512, 1, Pid::Data0);
+        let mut progress = Progress::new(endpoint(Kind::Bulk, Direction::In, 512), Pid::Data0, 512, SILICON);
+        for _ in 0..100 {
+            let _ = progress.program();
+            assert_eq!(progress.on_halt(error | Hcint::NAK, idle), Next::AgainAfter(STRIKE_REST));
+        }
+        let _ = progress.program();
+        assert_eq!(progress.on_halt(error, idle), Next::AgainAfter(STRIKE_REST));
+        let _ = progress.program();
+        let failed = TransferError::Transaction { hcint: error.bits() };
+        assert_eq!(progress.on_halt(error, idle), Next::Done(Err(failed)));
+    }
+
+    #[test]
+    fn a_split_send_gives_its_data_to_the_start_split() {
+        let translator = Some(Translator { hub: 1, port: 2 });
+        let slow = Endpoint { speed: Speed::Full, translator, ..endpoint(Kind::Bulk, Direction::Out, 64) };
+        let mut progress = Progress::new(slow, Pid::Data0, 100, SILICON);
+        for (size, pid, next_pid) in [(64, Pid::Data0, Pid::Data1), (36, Pid::Data1, Pid::Data0)] {
+            assert_eq!(progress.program().hctsiz, left(size, 1, pid));
+            let _ = progress.on_halt(Hcint::HALTED | Hcint::ACK, left(size, 1, pid));
+            assert_eq!(progress.program().hctsiz, left(0, 1, pid), "nothing for the complete-split");
+            let next = progress.on_halt(Hcint::HALTED | Hcint::ACK | Hcint::COMPLETE, left(0, 0, next_pid));
+            assert_eq!(next, if size == 64 { Next::Again } else { Next::Done(Ok(100)) });
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn a_device_on_the_root_port_is_configured_and_offered() {
 
 #[test]
 fn the_first_device_is_there_within_the_minimum_times_of_the_specification() {
-    for (kind, limit_ms) in [(Kind::Emulator, 70), (Kind::Silicon, 340)] {
+    for (kind, limit_ms) in [(Kind::Emulator, 70), (Kind::Silicon, 390)] {
         let took = on_bus(
             kind,
             |model| model.plug(ecm(Speed::High)),
@@ -395,4 +395,51 @@ fn devices_with_random_descriptors_are_survived() {
             let _device = bus.next_device().await;
         },
     );
+}
+
+/// A NIC's interface with an interrupt endpoint of this packet size.
+fn reporting(value: u8, max_packet: u16) -> Vec<u8> {
+    let [m0, m1] = max_packet.to_le_bytes();
+    configuration(value, 1, &[&[9, 4, 0, 0, 1, 2, 6, 0, 0], &[7, 5, 0x81, 3, m0, m1, 8]])
+}
+
+#[test]
+fn a_configuration_that_makes_no_sense_does_not_hide_one_that_does() {
+    for kind in BOTH {
+        let plain = Plain {
+            device: device_descriptor(0, 0x0525, 1, 2),
+            // No packet has 0 bytes.
+            configurations: vec![reporting(1, 0), reporting(2, 16)],
+        };
+        on_bus(
+            kind,
+            |model| model.plug(Node::new(Speed::High, Box::new(plain))),
+            async |Setup { model, bus, .. }| {
+                let device = bus.next_device().await;
+                assert_eq!(model.address(&[]), (device.address(), 2));
+            },
+        );
+    }
+}
+
+#[test]
+fn reports_too_long_for_a_buffer_are_not_listened_to() {
+    for (max_packet, is_supported) in [(64, true), (65, false), (512, false)] {
+        let plain =
+            Plain { device: device_descriptor(0, 0x0525, 1, 1), configurations: vec![reporting(1, max_packet)] };
+        on_bus(
+            Kind::Silicon,
+            |model| model.plug(Node::new(Speed::High, Box::new(plain))),
+            async |Setup { bus, .. }| {
+                let device = bus.next_device().await;
+                let interface = device.configuration().interface(0, 0).unwrap();
+                let pipe = device.report_pipe(interface);
+                assert_eq!(pipe.is_some(), is_supported, "{max_packet}");
+                if let Some(pipe) = pipe {
+                    let mut buffer = bus.take_small_buffer();
+                    assert_eq!(pipe.interrupt_once(&mut buffer).await, Err(TransferError::Nak));
+                }
+            },
+        );
+    }
 }

@@ -541,6 +541,26 @@ fn an_interrupt_endpoint_is_asked_at_its_interval_even_if_it_always_has_somethin
     }
 }
 
+#[test]
+fn an_interrupt_endpoint_survives_disturbances_that_pass() {
+    on_bus(Kind::Silicon, plug, async |Setup { model, bus, mut pool, .. }| {
+        let device = bus.next_device().await;
+        let pipe = device.report_pipe(device.configuration().interface(0, 0).unwrap()).unwrap();
+        let mut buffer = pool.take(64);
+        // A transfer fails after three attempts; ten that fail in a row are too many.
+        let nine = [Fault::NoAnswer; 27];
+        for trouble in [&nine[..], &[Fault::Unexplained; 40], &[Fault::Overrun; 40]] {
+            model.fail(device.address(), 0x81, trouble);
+            model.with(&[], |ecm: &mut Ecm| ecm.notifications.push_back(vec![1; 8]));
+            assert_eq!(pipe.interrupt(&mut buffer, None).await, Ok(8));
+            assert_eq!(model.faults_left(), 0);
+        }
+        model.fail(device.address(), 0x81, &[Fault::NoAnswer; 30]);
+        assert!(matches!(pipe.interrupt(&mut buffer, None).await, Err(TransferError::Transaction { .. })));
+        assert!(buffer.is_some());
+    });
+}
+
 /// A block that answers nothing, as when the power domain is off.
 struct Dead;
 

@@ -119,6 +119,10 @@ impl State {
         let is_complete = split.contains(Hcsplt::COMPLETE);
         if says.is_some() && !is_complete {
             self.channels[index].is_split_started = true;
+            if !endpoint.is_in {
+                let len = (channel.hctsiz & 0x7_FFFF) as usize;
+                self.split_data[index] = dma.device_read(BusAddr(u64::from(channel.hcdma)), len);
+            }
             return Outcome::Halt(Hcint::ACK);
         }
         assert!(says.is_none() || channel.is_split_started, "a complete-split without a start-split");
@@ -137,6 +141,7 @@ impl State {
                 self.channels[index].hcint |= Hcint::AHB_ERROR.bits();
                 return Outcome::More;
             }
+            Some(Fault::Unexplained) => return Outcome::Halt(Hcint::empty()),
             Some(Fault::Overrun) => return Outcome::Halt(Hcint::FRAME_OVERRUN),
             Some(Fault::Nak) => return Outcome::Halt(Hcint::NAK),
             Some(Fault::SplitPending) => return Outcome::Halt(Hcint::NYET),
@@ -161,6 +166,7 @@ impl State {
         if !is_setup && node.address != 0 {
             assert_eq!(mps, node.max_packet(endpoint.number), "packet size of endpoint {:#x}", endpoint.number);
         }
+        assert!(says.is_none() || endpoint.is_in || len == 0, "a complete-split OUT waits for {len} bytes of data");
         let toggle_key = if endpoint.number & 15 == 0 { endpoint.number & 0x80 } else { endpoint.number };
         let toggle = node.toggles.get(&toggle_key).copied().unwrap_or(false);
         if !is_setup && (pid == 2) != toggle {
@@ -171,7 +177,12 @@ impl State {
         let answer = if endpoint.is_in {
             packet_in(node, &endpoint, mps)
         } else {
-            transfer_out(node, &endpoint, &dma.device_read(address, len.min(mps)))
+            let data = if says.is_some() {
+                std::mem::take(&mut self.split_data[index])
+            } else {
+                dma.device_read(address, len.min(mps))
+            };
+            transfer_out(node, &endpoint, &data)
         };
         let moved = match answer {
             Answer::Stall => return Outcome::Halt(Hcint::STALL),
