@@ -85,13 +85,10 @@ impl<'c> Function<'c> {
         exchange: &FrameExchange,
     ) -> Result<Infallible, UsbNicError> {
         let bus = device.bus();
-        let (Some(endpoint), Some(buffer)) =
-            (self.control.endpoint(Kind::Interrupt, Direction::In), bus.take_small_buffer())
-        else {
+        let (Some(pipe), Some(buffer)) = (device.report_pipe(self.control), bus.take_small_buffer()) else {
             device.gone().await;
             return Err(TransferError::Gone.into());
         };
-        let pipe = device.pipe(endpoint);
         let mut buffer = Some(buffer);
         let mut speed_mbps = 0;
         let error = loop {

@@ -10,7 +10,7 @@ use core::convert::Infallible;
 
 use usb::descriptor::{Configuration, DeviceDescriptor};
 use usb::device::Device;
-use usb::host::{Direction, Kind, TransferError};
+use usb::host::TransferError;
 use usb::setup::{CLASS_INTERFACE_IN, CLASS_INTERFACE_OUT, Setup};
 
 use self::block::{Layout, NcmFraming};
@@ -70,7 +70,7 @@ pub(crate) async fn run(
     function.set_packet_filter(device).await?;
     let framing = NcmFraming::new(layout, size);
     exchange.attach(NicInfo { driver: NAME, mac, tx_headroom: framing.headroom() });
-    if function.control.endpoint(Kind::Interrupt, Direction::In).is_none() {
+    if device.report_pipe(function.control).is_none() {
         // It can't tell; otherwise it says so when the cable is plugged in (7.1).
         exchange.set_link(Link::Up { speed_mbps: 0, is_full_duplex: true });
     }

@@ -56,7 +56,7 @@ pub(crate) async fn run(
         exchange.set_link(up);
     }
     log::info!("nic: {NAME} {mac}");
-    let watch = control.watch(interface.endpoint(Kind::Interrupt, Direction::In), |is_connected| {
+    let watch = control.watch(device.report_pipe(interface), |is_connected| {
         exchange.set_link(if is_connected { up } else { Link::Down });
     });
     move_frames(&RndisFraming, device, &pipes, exchange, watch).await

@@ -176,7 +176,10 @@ pub async fn run(bus: &Bus<'_>, exchange: &FrameExchange, board: &BoardInfo) -> 
     loop {
         let device = bus.next_device().await;
         let start = Instant::now();
+        let link_ups = exchange.counters().link_ups;
         let (name, Err(error)) = drive(&device, exchange, board).await;
+        let ups = exchange.counters().link_ups - link_ups;
+        let has_lost_link = ups > 1 || ups == 1 && !exchange.link().is_up();
         exchange.detach();
         if error == UsbNicError::Transfer(TransferError::Gone) {
             log::info!("nic: {name} at USB address {} was unplugged", device.address());
@@ -184,7 +187,10 @@ pub async fn run(bus: &Bus<'_>, exchange: &FrameExchange, board: &BoardInfo) -> 
             continue;
         }
         // One that worked for a while is started anew soon; one that fails again and again ever less often.
-        rest = if start.elapsed() >= RESTART_FORGIVEN { RESTART_REST } else { rest };
+        // What went wrong while the cable was pulled says little about the device.
+        let is_cables_fault =
+            has_lost_link && matches!(error, UsbNicError::Stalled | UsbNicError::Transfer(TransferError::Timeout));
+        rest = if is_cables_fault || start.elapsed() >= RESTART_FORGIVEN { RESTART_REST } else { rest };
         let seconds = rest.as_secs();
         log::warn!("nic: {name} at USB address {}: {error}; starting it anew in {seconds} s", device.address());
         exchange.count(|counters| counters.restarts += 1);
@@ -197,6 +203,6 @@ pub async fn run(bus: &Bus<'_>, exchange: &FrameExchange, board: &BoardInfo) -> 
         }
         device.close();
         Timer::after(rest).await;
-        rest = (2 * rest).min(RESTART_REST_MAX);
+        rest = if is_cables_fault { rest } else { (2 * rest).min(RESTART_REST_MAX) };
     }
 }

@@ -122,7 +122,9 @@ impl Lan7800 {
             DP_SEL => self.dp_sel | if self.data_port.poll(now) { 0 } else { DPRDY },
             E2P_CMD => self.eeprom_cmd | if self.eeprom.poll(now) { EPC_BUSY } else { 0 },
             FCT_RX_CTL => self.register(FCT_RX_CTL) | fifo_state(self.rx.used()),
-            FCT_TX_CTL => self.register(FCT_TX_CTL) | fifo_state(self.tx.len()),
+            FCT_TX_CTL => {
+                self.register(FCT_TX_CTL) | fifo_state(self.tx.len() + self.core.faults.phantom_bytes as usize)
+            }
             ERR_STS | MAC_RX | MAC_TX | DP_CMD | OTP_STATUS => self.register(address),
             MII_ACC => self.mii.read_address(&self.core),
             MII_DATA => self.mii.read_data(&mut self.core),
@@ -310,6 +312,7 @@ impl Function for Lan7800 {
     fn on_time(&mut self, now_us: u64) -> Option<u64> {
         self.core.now_us = now_us;
         let phy = self.core.phy.on_time(now_us);
+        self.transmit();
         let burst = self.rx.due(&self.bulk_in());
         [phy, burst].into_iter().flatten().min()
     }
@@ -343,6 +346,7 @@ impl Function for Lan7800 {
                 Answer::Data(Vec::new())
             }
             (0xC0, 0xA1) if value == 0 && len == 4 => Answer::Data(self.read(address).to_le_bytes().to_vec()),
+            (0xC0, 0xA2) if self.core.faults.has_no_statistics => Answer::Nak,
             (0xC0, 0xA2) if value == 0 && address == 0 && usize::from(len) == statistics::LEN => {
                 Answer::Data(self.statistics.bytes())
             }

@@ -115,7 +115,10 @@ impl Lan9514 {
                 self.register(HW_CFG) | if is_resetting { LRST } else { 0 }
             }
             RX_FIFO_INF => self.rx.used() as u32,
-            TX_FIFO_INF => (TX_FIFO - self.tx.len().min(TX_FIFO)) as u32,
+            TX_FIFO_INF => {
+                let used = self.tx.len() + self.core.faults.phantom_bytes as usize;
+                (TX_FIFO - used.min(TX_FIFO)) as u32
+            }
             PM_CTRL => DEV_RDY | if self.phy_reset.poll(now) { PHY_RST } else { 0 },
             E2P_CMD => {
                 let is_busy = self.eeprom.poll(now);
@@ -249,6 +252,7 @@ impl Function for Lan9514 {
     fn on_time(&mut self, now_us: u64) -> Option<u64> {
         self.core.now_us = now_us;
         let phy = self.core.phy.on_time(now_us);
+        self.transmit();
         let burst = self.rx.due(&self.bulk_in());
         [phy, burst].into_iter().flatten().min()
     }
@@ -282,6 +286,7 @@ impl Function for Lan9514 {
                 Answer::Data(Vec::new())
             }
             (0xC0, 0xA1) if value == 0 && len == 4 => Answer::Data(self.read(address).to_le_bytes().to_vec()),
+            (0xC0, 0xA2) if self.core.faults.has_no_statistics => Answer::Nak,
             (0xC0, 0xA2) => self.statistics(setup),
             _ => {
                 self.core.mistakes.add(|| format!("request {setup:02x?}, which does not exist"));

@@ -96,6 +96,14 @@ pub struct Faults {
     pub is_reset_stuck: bool,
     /// The transmitter hangs: frames are taken until the FIFO is full, and none goes out. The next soft reset heals it.
     pub is_transmitter_stuck: bool,
+    /// Frames wait in the transmit FIFO while the link is down, and no more are taken when it is full.
+    pub waits_for_link: bool,
+    /// How many of the next reads of PHY registers nobody answers, as while the PHY starts.
+    pub unanswered_phy_reads: u32,
+    /// Bytes that the transmit FIFO counts too many.
+    pub phantom_bytes: u32,
+    /// GET_STATISTICS is not answered.
+    pub has_no_statistics: bool,
     /// The receiver hangs: frames are lost. The next soft reset heals it.
     pub is_receiver_stuck: bool,
     /// Nothing is answered any more, not even control requests.
@@ -246,6 +254,11 @@ impl Core {
 
     pub(crate) fn clear_halts(&mut self) {
         self.halted.clear();
+    }
+
+    /// Whether frames do not leave.
+    pub(crate) fn holds_frames(&self) -> bool {
+        self.faults.is_transmitter_stuck || self.faults.waits_for_link && self.phy.link().is_none()
     }
 
     /// A frame leaves: padded on the wire, and lost when the cable is out. Returns whether it arrived.

@@ -7,8 +7,7 @@
 use core::convert::Infallible;
 
 use embassy_time::{Duration, Instant, Timer};
-use usb::descriptor::EndpointDescriptor;
-use usb::device::Device;
+use usb::device::{Device, Pipe};
 use usb::host::TransferError;
 use usb::setup::{CLASS_INTERFACE_IN, CLASS_INTERFACE_OUT, Setup};
 
@@ -83,11 +82,10 @@ impl<'d, 'b> ControlChannel<'d, 'b> {
     /// Listens to what the device tells by itself, and keeps it alive.
     pub(super) async fn watch(
         mut self,
-        endpoint: Option<EndpointDescriptor>,
+        pipe: Option<Pipe<'_>>,
         on_media: impl Fn(bool),
     ) -> Result<Infallible, UsbNicError> {
         let bus = self.device.bus();
-        let pipe = endpoint.map(|endpoint| self.device.pipe(endpoint));
         let mut buffer = bus.take_small_buffer();
         let mut keepalive_at = Instant::now() + KEEPALIVE;
         let error = loop {

@@ -2,22 +2,25 @@
 
 use core::convert::Infallible;
 use core::ops::Range;
+use core::pin::pin;
 
 use embassy_futures::join::join3;
 use embassy_futures::select::{Either, select};
 use embassy_futures::yield_now;
-use embassy_time::{Duration, Instant};
+use embassy_time::{Duration, Timer};
 use hal::dma::DmaBuffer;
 use usb::descriptor::Interface;
 use usb::device::{Device, Pipe};
-use usb::host::{Direction, Kind, TransferError};
+use usb::host::{Completion, Direction, Kind, TransferError};
 
 use super::UsbNicError;
 use crate::events::NicEvent;
 use crate::exchange::{FrameExchange, TxFrame, Walk};
 
-/// How long a device may take to accept a frame. Generous: at full speed a frame takes 2 ms.
-const SEND_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a device may take to accept a frame while its link is up: so many looks, this far apart. Generous: at full speed a
+/// frame takes 2 ms. While the link is down a controller keeps what it has and takes no more.
+const SEND_LOOK: Duration = Duration::from_millis(250);
+const SEND_LOOKS: u32 = 4;
 /// Failures of a pipe in a row after which the driver gives up.
 const FAILURES_MAX: u32 = 3;
 /// Receives in a row that were complete at once after which the other tasks get a turn. QEMU's usb-net holds two
@@ -103,7 +106,7 @@ pub(crate) async fn move_frames<F: Framing>(
             end(error);
         },
         async {
-            let Err(error) = send(framing, device, &pipes.send, exchange).await;
+            let Err(error) = send(framing, device, &pipes.send, exchange, &end).await;
             end(error);
         },
         async {
@@ -184,6 +187,7 @@ async fn send<F: Framing>(
     device: &Device<'_>,
     pipe: &Pipe<'_>,
     exchange: &FrameExchange,
+    end: &impl Fn(UsbNicError),
 ) -> Result<Infallible, UsbNicError> {
     // Batches are put together in a receive buffer, which is longer than those for sending.
     let mut batch = if framing.batch_len() > 0 { exchange.try_take_rx_buffer() } else { None };
@@ -199,15 +203,25 @@ async fn send<F: Framing>(
         };
         let outgoing = pack(framing, exchange, first, &mut batch, &mut held, pipe.max_packet());
         let Outgoing { buffer, len, frames, bytes, is_batch } = outgoing;
-        let deadline = Some(Instant::now() + SEND_TIMEOUT);
-        let mut done = pipe.start(buffer, len, deadline).await;
-        let needs_end = F::ENDING == Ending::EmptyPacket && len.is_multiple_of(pipe.max_packet());
-        if needs_end
-            && done.result.is_ok()
-            && let Some(buffer) = done.buffer.take()
-        {
-            done = pipe.start(buffer, 0, deadline).await;
-        }
+        let mut transfer = pin!(async {
+            let done = pipe.start(buffer, len, None).await;
+            let needs_end = F::ENDING == Ending::EmptyPacket && len.is_multiple_of(pipe.max_packet());
+            match done {
+                Completion { buffer: Some(buffer), result: Ok(_), .. } if needs_end => {
+                    pipe.start(buffer, 0, None).await
+                }
+                done => done,
+            }
+        });
+        let done = match select(transfer.as_mut(), stall(exchange)).await {
+            Either::First(done) => done,
+            Either::Second(()) => {
+                exchange.count_event(NicEvent::TxStall, 1);
+                // Closes the device, which ends the transfer.
+                end(UsbNicError::Stalled);
+                transfer.await
+            }
+        };
         let is_sent = done.result.is_ok();
         match done.buffer {
             Some(buffer) if !is_batch => {
@@ -221,10 +235,6 @@ async fn send<F: Framing>(
         match done.result {
             Ok(_) => failures = 0,
             Err(TransferError::Gone) => break TransferError::Gone.into(),
-            Err(TransferError::Timeout) => {
-                exchange.count_event(NicEvent::TxStall, 1);
-                break UsbNicError::Stalled;
-            }
             Err(error) if F::IS_STREAM => break error.into(),
             Err(error) => {
                 failures += 1;
@@ -241,6 +251,15 @@ async fn send<F: Framing>(
         exchange.return_tx_buffer(frame.buffer, 0, false);
     }
     Err(error)
+}
+
+/// Ends when the link has been up for as long as a device may take to accept a frame.
+async fn stall(exchange: &FrameExchange) {
+    let mut looks = 0;
+    while looks < SEND_LOOKS {
+        Timer::after(SEND_LOOK).await;
+        looks = if exchange.link().is_up() { looks + 1 } else { 0 };
+    }
 }
 
 /// Makes a transfer of the first frame, in place, or of it and those that wait behind it, copied together. What no longer

@@ -21,6 +21,9 @@ const GET_STATISTICS: u8 = 0xA2;
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Rest between two looks at it: the first one sees most of them done.
 const READY_REST: Duration = Duration::from_millis(1);
+/// How long a PHY may take to answer after a reset of the controller. No data sheet gives a limit for the PHY inside; Linux
+/// scans the bus once, later.
+const PHY_ANSWER_TIMEOUT: Duration = Duration::from_millis(100);
 /// MII access: the busy bit and the direction, in the same places in both families (Linux `MII_BUSY_`, `MII_WRITE_`;
 /// FreeBSD `SMSC_MII_BUSY`, NetBSD `MUE_MII_ACCESS_BUSY`).
 const MII_BUSY: u32 = 1;
@@ -162,10 +165,7 @@ impl<'d, 'b> Phy<'d, 'b> {
     pub(crate) async fn reset(&self) -> Result<u32, UsbNicError> {
         // The way must be free before the first access; a reset leaves it so, but a firmware may not have.
         self.registers.wait(self.access, MII_BUSY, 0).await?;
-        let id = u32::from(self.read(register::ID1).await?) << 16 | u32::from(self.read(register::ID2).await?);
-        if !mii::is_phy(id) {
-            return Err(UsbNicError::NoPhy { id });
-        }
+        let id = self.read_id().await?;
         self.write(register::BMCR, bmcr::RESET).await?;
         // 802.3, 22.2.4.1.1: half a second at most.
         let deadline = Instant::now() + Duration::from_millis(500);
@@ -176,6 +176,23 @@ impl<'d, 'b> Phy<'d, 'b> {
             Timer::after(READY_REST).await;
         }
         Ok(id)
+    }
+
+    /// Reads the identifier as soon as the PHY, which may just have been reset, answers.
+    async fn read_id(&self) -> Result<u32, UsbNicError> {
+        let deadline = Instant::now() + PHY_ANSWER_TIMEOUT;
+        loop {
+            let upper = self.read(register::ID1).await?;
+            let id = u32::from(upper) << 16 | u32::from(self.read(register::ID2).await?);
+            // The second half may be the first that it answers.
+            if mii::is_phy(id) && upper != u16::MAX {
+                return Ok(id);
+            }
+            if Instant::now() >= deadline {
+                return Err(UsbNicError::NoPhy { id });
+            }
+            Timer::after(READY_REST).await;
+        }
     }
 
     /// Offers what this end can do, and negotiates anew.

@@ -7,7 +7,7 @@ use embassy_time::{Duration, Instant, Timer};
 use usb::descriptor::Interface;
 use usb::device::{Device, Pipe};
 use usb::dwc2::pace::next_poll;
-use usb::host::{Direction, Kind, TransferError};
+use usb::host::TransferError;
 
 use super::UsbNicError;
 use super::registers::{Phy, Registers};
@@ -90,7 +90,7 @@ pub(crate) async fn supervise<C: Chip>(
 ) -> Result<Infallible, UsbNicError> {
     let bus = device.bus();
     let mut buffer = bus.take_small_buffer();
-    let pipe = interface.endpoint(Kind::Interrupt, Direction::In).map(|endpoint| device.pipe(endpoint));
+    let pipe = device.report_pipe(interface);
     let mut bookkeeper = Bookkeeper::new();
     let mut next_housekeeping = Instant::now();
     let error = loop {
@@ -170,26 +170,62 @@ struct Bookkeeper {
     /// The last values; `None` before the first reading, which counts what was before this driver.
     last: Option<[u32; COUNTERS_MAX]>,
     is_supported: bool,
+    /// Bytes that waited to be sent at the last look, and the fewest that ever did: some controllers never say 0.
     unsent: u32,
+    fewest_unsent: u32,
+    /// Frames and bytes that had been handed to the controller by the last look.
+    handed: (u64, u64),
     looks: u32,
 }
 
 impl Bookkeeper {
     fn new() -> Self {
-        Self { last: None, is_supported: true, unsent: 0, looks: 0 }
+        Self { last: None, is_supported: true, unsent: 0, fewest_unsent: u32::MAX, handed: (0, 0), looks: 0 }
     }
 
     async fn read<C: Chip>(&mut self, chip: &C, exchange: &FrameExchange) -> Result<(), UsbNicError> {
+        let has_sent = self.read_statistics(chip, exchange).await?;
+        let unsent = chip.read_unsent().await?;
+        let before = core::mem::replace(&mut self.unsent, unsent);
+        self.fewest_unsent = self.fewest_unsent.min(unsent);
+        let counters = exchange.counters();
+        let (frames, bytes) = core::mem::replace(&mut self.handed, (counters.tx_frames, counters.tx_bytes));
+        let has_more = counters.tx_frames != frames;
+        // More may be added to what waits; but nothing has left. Without counters only so much is certain: what was handed over
+        // since the last look is all still there.
+        let has_kept_all = u64::from(unsent.saturating_sub(before)) >= counters.tx_bytes.saturating_sub(bytes);
+        let is_waiting = unsent > self.fewest_unsent && unsent >= before && exchange.link().is_up();
+        if !is_waiting || has_sent || (!self.is_supported && !has_kept_all) {
+            self.looks = 0;
+        } else if has_more {
+            // What lies there while nobody sends says nothing: it may be the controller's way of counting.
+            self.looks += 1;
+        }
+        if self.looks >= STALLED_LOOKS {
+            exchange.count_event(NicEvent::TxStall, 1);
+            return Err(UsbNicError::Stalled);
+        }
+        Ok(())
+    }
+
+    /// Returns whether a frame was sent since the last call, as far as the controller tells.
+    async fn read_statistics<C: Chip>(&mut self, chip: &C, exchange: &FrameExchange) -> Result<bool, UsbNicError> {
+        if !self.is_supported {
+            return Ok(false);
+        }
         let mut values = [0; COUNTERS_MAX];
         let mut slots = values.iter_mut();
-        let is_supported = self.is_supported;
-        for block in C::STATISTICS.iter().filter(|_| is_supported) {
+        for block in C::STATISTICS {
             let mut bytes = [0; BLOCK_LEN_MAX];
             let bytes = bytes.get_mut(..block.len).unwrap_or_default();
             match chip.registers().read_statistics(block.index, bytes).await {
                 Ok(_) => {}
-                Err(UsbNicError::Transfer(TransferError::Stall)) => self.is_supported = false,
-                Err(error) => return Err(error),
+                Err(error @ UsbNicError::Transfer(TransferError::Gone)) => return Err(error),
+                Err(error) => {
+                    log::warn!("nic: the controller does not tell its counters: {error}; they are not asked for again");
+                    self.is_supported = false;
+                    return Ok(false);
+                }
             }
             for (offset, _) in block.counters {
                 let word = bytes.get(*offset..).and_then(<[u8]>::first_chunk);
@@ -208,17 +244,7 @@ impl Bookkeeper {
                 count(exchange, *what, more);
             }
         }
-        let unsent = chip.read_unsent().await?;
-        // More may be added to what waits; but nothing has left.
-        let is_waiting = unsent > 0 && unsent >= self.unsent && exchange.link().is_up();
-        let is_stuck = is_waiting && !has_sent && (self.is_supported || unsent == self.unsent);
-        self.looks = if is_stuck { self.looks + 1 } else { 0 };
-        self.unsent = unsent;
-        if self.looks >= STALLED_LOOKS {
-            exchange.count_event(NicEvent::TxStall, 1);
-            return Err(UsbNicError::Stalled);
-        }
-        Ok(())
+        Ok(has_sent)
     }
 }
 

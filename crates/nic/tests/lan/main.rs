@@ -2,6 +2,7 @@
 //! model of the USB controller's registers.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
 
+mod patience;
 mod rig;
 mod traffic;
 mod trouble;

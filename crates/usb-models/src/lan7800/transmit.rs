@@ -60,7 +60,7 @@ impl Lan7800 {
     }
 
     fn is_transmitting(&self) -> bool {
-        let is_stuck = self.core.faults.is_transmitter_stuck;
+        let is_stuck = self.core.holds_frames();
         self.is(FCT_TX_CTL, FCT_EN) && self.is(MAC_TX, MAC_EN) && !is_stuck
     }
 

@@ -67,7 +67,7 @@ impl Lan9514 {
     }
 
     fn is_transmitting(&self) -> bool {
-        let is_stuck = self.core.faults.is_transmitter_stuck;
+        let is_stuck = self.core.holds_frames();
         self.tx_cfg & TX_ON != 0 && self.is(MAC_CR, TXEN) && !is_stuck
     }
 

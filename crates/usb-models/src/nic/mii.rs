@@ -67,7 +67,9 @@ impl Mii {
         // The data sheet asks for the busy bit; U-Boot and older Linux write without it on real boards, and it starts as well.
         self.address = value & 0xFFC2;
         let (phy, register) = (value >> 11 & 31, (value >> 6 & 31) as u8);
-        let is_there = phy == PHY && !core.faults.is_phy_missing;
+        let is_deaf = core.faults.unanswered_phy_reads > 0;
+        core.faults.unanswered_phy_reads = core.faults.unanswered_phy_reads.saturating_sub(1);
+        let is_there = phy == PHY && !core.faults.is_phy_missing && !is_deaf;
         if phy != PHY {
             core.mistakes.add(|| format!("PHY {phy} addressed, the internal one is {PHY}"));
         }
