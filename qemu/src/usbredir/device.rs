@@ -131,11 +131,7 @@ impl Device {
         let Some(both) = self.parser.capabilities() else { return };
         match (self.plug, is_in) {
             (Plug::In, false) => {
-                // Whatever waits ends first: QEMU's DWC2 keeps what is in flight for ever when its device goes, and fails an
-                // assertion when the guest uses that channel again (10.0.2, `usb_packet_setup`).
-                for held in std::mem::take(&mut self.held) {
-                    self.answer(both, &held, Status::Cancelled, &[]);
-                }
+                self.end_all(both);
                 self.nic.on_reset();
                 self.forget();
                 both.write(&mut self.out, kind::DEVICE_DISCONNECT, 0, &[]);
@@ -182,6 +178,8 @@ impl Device {
             // The guest did not know yet that the device is gone.
             _ if !self.is_plugged() => {}
             Message::Reset => {
+                // Also the first thing after a reset of the whole board, which leaves its transfers in flight.
+                self.end_all(both);
                 self.nic.on_reset();
                 self.forget();
             }
@@ -225,6 +223,14 @@ impl Device {
                 self.serve(both);
             }
             Message::Hello | Message::Other { .. } => {}
+        }
+    }
+
+    /// Ends whatever waits: QEMU's DWC2 keeps what is in flight for ever when nobody does, and fails an assertion when the
+    /// guest uses that channel again (10.0.2, `usb_packet_setup`).
+    fn end_all(&mut self, both: Capabilities) {
+        for held in std::mem::take(&mut self.held) {
+            self.answer(both, &held, Status::Cancelled, &[]);
         }
     }
 

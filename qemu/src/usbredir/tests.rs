@@ -305,9 +305,11 @@ fn a_silent_device_holds_requests_for_ever() {
     guest.pass(10_000_000);
     assert!(guest.told().is_empty());
     guest.send(kind::RESET, 0, &[]);
+    let told = guest.told();
+    assert_eq!((told.len(), told[0].1, told[0].2[3]), (1, 4, Status::Cancelled as u8));
     guest.device.nic().core().faults.is_silent = false;
     guest.pass(1);
-    assert!(guest.told().is_empty(), "forgotten by the reset");
+    assert!(guest.told().is_empty(), "ended by the reset");
 }
 
 #[test]
