@@ -3,4 +3,5 @@
 
 mod bus;
 mod fixture;
+mod start;
 mod transfers;
