@@ -12,8 +12,8 @@ use telemetry::log_ring::{Cursor, Level, LogLine, LogLines, LogRing};
 
 use crate::cpu::current_core;
 
-/// Readers that wait for new lines: console, syslog, and the shell's `log -f`.
-pub(crate) const READERS: usize = 4;
+/// Readers that wait for new lines: console, syslog, MQTT, defmt clients, and `log -f` in each shell.
+pub(crate) const READERS: usize = 12;
 
 static RING: Mutex<RefCell<LogRing>> = Mutex::new(RefCell::new(LogRing::new()));
 /// How many lines were written: changes with each.

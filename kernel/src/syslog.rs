@@ -1,11 +1,11 @@
-//! Sends the log to the syslog server of the command line.
+//! Sends the log to the syslog server of the configuration.
 
-use core::fmt::Write;
 use core::net::SocketAddr;
 
+use embassy_sync::watch::DynReceiver;
 use embassy_time::Instant;
 use net::Stack;
-use net::syslog::{self, Line, Severity};
+use net::syslog::{self, Line, Lines, Severity, Transport};
 use telemetry::Level;
 use telemetry::log_ring::{Cursor, LogLines};
 
@@ -13,24 +13,28 @@ use crate::logger::{self, LogReader};
 
 /// Sends every line since boot, and then as they come. Never returns.
 pub(crate) async fn run(stack: &'static Stack, server: SocketAddr) -> ! {
-    let mut cursor = Cursor::default();
-    let Some(mut news) = logger::WRITTEN.receiver() else { core::future::pending().await };
-    syslog::run(stack, server, async |line: &mut Line| {
-        loop {
-            if let Some((missed, next)) = LogReader.next_line(&mut cursor) {
-                line.severity = severity(next.level);
-                line.at = Instant::from_micros(next.at_us);
-                if missed > 0 {
-                    // Writing to a String does not fail.
-                    let _ = write!(line.text, "({missed} lines before this were lost) ");
-                }
-                line.text.push_str(&next.text);
-                return;
-            }
-            news.changed().await;
-        }
-    })
-    .await
+    let Some(news) = logger::WRITTEN.dyn_receiver() else { core::future::pending().await };
+    syslog::run(stack, Transport::Udp, server, &mut Log { news }).await
+}
+
+struct Log {
+    news: DynReceiver<'static, u64>,
+}
+
+impl Lines for Log {
+    fn read(&mut self, number: u64, line: &mut Line) -> Option<u64> {
+        let mut cursor = Cursor::at(number);
+        let (_, next) = LogReader.next_line(&mut cursor)?;
+        line.severity = severity(next.level);
+        line.at = Instant::from_micros(next.at_us);
+        line.text.push_str(&next.text);
+        // The cursor is behind the line.
+        Some(cursor.number().saturating_sub(1))
+    }
+
+    async fn wait(&mut self) {
+        self.news.changed().await;
+    }
 }
 
 fn severity(level: Level) -> Severity {

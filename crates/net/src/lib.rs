@@ -16,6 +16,7 @@
 extern crate alloc;
 
 pub mod address;
+pub mod backoff;
 mod checksum;
 pub mod counters;
 mod device;

@@ -83,6 +83,20 @@ impl fmt::Display for LogLine {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(u64);
 
+impl Cursor {
+    /// Returns a cursor at the line with this number; lines are numbered from 0.
+    #[must_use]
+    pub fn at(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Returns the number of the line that is read next, unless it is overwritten before.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// A ring of the newest log lines.
 pub struct LogRing {
     lines: [LogLine; LINES],

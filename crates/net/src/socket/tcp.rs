@@ -342,6 +342,14 @@ pub struct TcpWriter<'s> {
     socket: &'s TcpSocket,
 }
 
+impl TcpWriter<'_> {
+    /// Returns how many bytes the send buffer holds that the peer has not acknowledged.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.socket.unsent()
+    }
+}
+
 impl ErrorType for TcpSocket {
     type Error = TcpError;
 }

@@ -8,4 +8,5 @@ mod lab;
 mod malformed;
 mod mdns;
 mod services;
+mod syslog;
 mod time;

@@ -1,11 +1,10 @@
-//! SNTP and syslog, against servers made for the test.
+//! SNTP, against a server made for the test.
 
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use embassy_time::{Duration, Instant, Timer, with_timeout};
-use net::syslog::{self, Line, SYSLOG_PORT, Severity};
+use embassy_time::{Duration, Instant, Timer};
 use net::{Event, Stack, UdpSocket};
 
 use crate::lab::{self, fixed, settings, wait_until};
@@ -80,35 +79,5 @@ fn the_time_is_right_within_its_error() {
         assert!(node.stack.counters().get(Event::SntpTimeout) > 5);
         is_silent.set(false);
         wait_until(SECOND * 300, "the time again", || node.stack.time_source().unwrap().1 < SECOND * 5).await;
-    });
-}
-
-#[test]
-fn log_lines_reach_the_syslog_server() {
-    lab::run(|lab| async move {
-        let server = lab.node(1, settings(fixed(1)));
-        let node = lab.node(2, settings(fixed(2)));
-        let mut socket = UdpSocket::bind(server.stack, SYSLOG_PORT, 8, 8192).unwrap();
-        let mut number = 0;
-        let next = async move |line: &mut Line| {
-            number += 1;
-            match number {
-                1 => line.text.push_str("started\nin two lines"),
-                2 => line.text.push_str(&"ä".repeat(2000)),
-                _ => std::future::pending().await,
-            }
-            line.severity = Severity::Warning;
-            line.at = Instant::now();
-        };
-        lab.tasks.spawn(syslog::run(node.stack, ([10, 0, 0, 1], SYSLOG_PORT).into(), next));
-        let mut buffer = [0; 2000];
-        let len = with_timeout(SECOND * 3, socket.recv_from(&mut buffer)).await.unwrap().len;
-        assert_eq!(
-            std::str::from_utf8(&buffer[..len]).unwrap(),
-            "<132>1 - pi-123402 minipirack - - - started in two lines"
-        );
-        let len = with_timeout(SECOND * 3, socket.recv_from(&mut buffer)).await.unwrap().len;
-        let long = std::str::from_utf8(&buffer[..len]).unwrap();
-        assert!(long.ends_with('ä') && (1022..=1024).contains(&len), "{len} bytes");
     });
 }
