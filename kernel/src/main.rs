@@ -146,7 +146,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
                 spawner.spawn(tasks::syslog_task(stack, server)?);
             }
             tasks::spawn_core(spawner, 0)?;
-            tasks::spawn_network(spawner, node, stack)
+            tasks::spawn_network(spawner, node, stack, &config)
         };
         if let Err(error) = spawn() {
             error!("a task has no place: {error}");

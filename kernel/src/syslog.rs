@@ -1,7 +1,5 @@
 //! Sends the log to the syslog server of the configuration.
 
-use core::net::SocketAddr;
-
 use embassy_sync::watch::DynReceiver;
 use embassy_time::Instant;
 use net::Stack;
@@ -12,9 +10,13 @@ use telemetry::log_ring::{Cursor, LogLines};
 use crate::logger::{self, LogReader};
 
 /// Sends every line since boot, and then as they come. Never returns.
-pub(crate) async fn run(stack: &'static Stack, server: SocketAddr) -> ! {
+pub(crate) async fn run(stack: &'static Stack, server: config::Syslog) -> ! {
     let Some(news) = logger::WRITTEN.dyn_receiver() else { core::future::pending().await };
-    syslog::run(stack, Transport::Udp, server, &mut Log { news }).await
+    let transport = match server.transport {
+        config::Transport::Udp => Transport::Udp,
+        config::Transport::Tcp => Transport::Tcp,
+    };
+    syslog::run(stack, transport, server.server, &mut Log { news }).await
 }
 
 struct Log {

@@ -2,8 +2,8 @@
 
 use alloc::boxed::Box;
 use core::cell::Cell;
-use core::net::SocketAddr;
 
+use config::{Config, Syslog};
 use drivers::interrupts::Irq;
 use drivers::led::Led;
 use drivers::uart::Console;
@@ -36,15 +36,39 @@ const HTTP_CLIENTS: usize = 12;
 /// Cores that run workloads.
 const WORKERS: usize = 3;
 
-/// Starts what the network consists of.
-pub(crate) fn spawn_network(spawner: Spawner, node: &'static Node, stack: &'static Stack) -> Result<(), SpawnError> {
+/// Starts what the network consists of, without the services that are switched off.
+pub(crate) fn spawn_network(
+    spawner: Spawner,
+    node: &'static Node,
+    stack: &'static Stack,
+    config: &Config,
+) -> Result<(), SpawnError> {
     spawner.spawn(certificate_task(node)?);
     spawner.spawn(stack_task(stack)?);
     spawner.spawn(ipv4_task(stack)?);
     spawner.spawn(ipv6_task(stack)?);
     spawner.spawn(announce_task(stack)?);
     spawner.spawn(time_task(stack)?);
-    spawner.spawn(mdns_task(stack)?);
+    if config.mdns {
+        spawner.spawn(mdns_task(stack)?);
+    }
+    if config.echo {
+        spawn_classic(spawner, stack)?;
+    }
+    if config.http {
+        let pages: &'static NodePages = Box::leak(Box::new(NodePages::new(node)));
+        for _ in 0..HTTP_CLIENTS {
+            spawner.spawn(http_task(pages, stack)?);
+        }
+    }
+    for core in 1..=WORKERS {
+        spawner.spawn(answer_task(node, stack, core)?);
+    }
+    Ok(())
+}
+
+/// Starts echo, discard and chargen.
+fn spawn_classic(spawner: Spawner, stack: &'static Stack) -> Result<(), SpawnError> {
     spawner.spawn(udp_echo_task(stack)?);
     spawner.spawn(udp_discard_task(stack)?);
     spawner.spawn(udp_chargen_task(stack)?);
@@ -52,13 +76,6 @@ pub(crate) fn spawn_network(spawner: Spawner, node: &'static Node, stack: &'stat
         spawner.spawn(tcp_echo_task(stack)?);
         spawner.spawn(tcp_discard_task(stack)?);
         spawner.spawn(tcp_chargen_task(stack)?);
-    }
-    let pages: &'static NodePages = Box::leak(Box::new(NodePages::new(node)));
-    for _ in 0..HTTP_CLIENTS {
-        spawner.spawn(http_task(pages, stack)?);
-    }
-    for core in 1..=WORKERS {
-        spawner.spawn(answer_task(node, stack, core)?);
     }
     Ok(())
 }
@@ -172,7 +189,7 @@ async fn time_task(stack: &'static Stack) {
 
 /// The log's way to a server.
 #[task]
-pub(crate) async fn syslog_task(stack: &'static Stack, server: SocketAddr) {
+pub(crate) async fn syslog_task(stack: &'static Stack, server: Syslog) {
     syslog::run(stack, server).await
 }
 

@@ -1,93 +1,116 @@
-//! The keys that a node knows, and those that it leaves to Linux.
+//! The one table of keys: what a node can be told, on its command line and in node.toml.
 
-/// A key, for help texts and warnings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use core::fmt;
+
+use crate::{Config, Reason, value};
+
+mod linux;
+mod table;
+
+pub use linux::is_for_linux;
+pub use table::KEYS;
+
+/// A key. Documentation, warnings and both parsers come from it.
+#[derive(Clone, Copy, Debug)]
 pub struct Key {
-    /// What stands before the `=`.
+    /// What stands before the `=`, on the command line as in the file.
     pub name: &'static str,
-    /// What may stand behind it.
+    /// The table of node.toml that it is in.
+    pub section: Section,
+    /// What kind of value it has.
+    pub kind: Kind,
+    /// What the value may be.
     pub allowed: &'static str,
+    /// What counts without it.
+    pub default: &'static str,
     /// What it does.
     pub help: &'static str,
+    /// A value, as on the command line.
+    pub example: &'static str,
+    /// Reads a value.
+    pub(crate) set: fn(&mut Config, &str) -> Result<(), Reason>,
 }
 
-/// All keys.
-pub const KEYS: [Key; 10] = [
-    Key { name: "name", allowed: "letters, digits and inner hyphens, at most 63", help: "the node's name" },
-    Key {
-        name: "ip",
-        allowed: "dhcp, or address/prefix[,gateway] such as 10.0.0.7/24,10.0.0.1",
-        help: "where the IPv4 address comes from (default: dhcp)",
-    },
-    Key { name: "syslog", allowed: "an IP address, or address:port (default port: 514)", help: "where log lines go" },
-    Key { name: "ntp", allowed: "an IP address", help: "the time server (default: from DHCP)" },
-    Key { name: "log", allowed: "error, warn, info, debug or trace", help: "what is logged (default: info)" },
-    Key {
-        name: "usbnet",
-        allowed: "ecm, ncm or rndis",
-        help: "the protocol of USB network interfaces (default: the faster)",
-    },
-    Key {
-        name: "workload",
-        allowed: "a workload such as cpu:load=50%, at most 120 characters, and at most three of them",
-        help: "what to run",
-    },
-    Key {
-        name: "report",
-        allowed: "0 to 3600",
-        help: "seconds between the telemetry lines on the console, 0 for none (default: 10)",
-    },
-    Key { name: "watchdog", allowed: "on or off", help: "whether a node that hangs is reset (default: on)" },
-    Key {
-        name: "ssh-key",
-        allowed: "the second word of an ssh-ed25519 public key, AAAAC3NzaC1lZDI1NTE5..., and at most four of them",
-        help: "who may change the node over the network",
-    },
-];
+/// A table of node.toml.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// The node itself.
+    Node,
+    /// How it gets onto the network.
+    Network,
+    /// Who may change it.
+    Access,
+    /// What it offers on the network.
+    Services,
+    /// Where its telemetry and log go.
+    Sinks,
+    /// `[[workload]]`: what it runs. Each has a name and parameters of its own.
+    Workload,
+}
 
-/// Keys without a dot that the firmware adds for Linux, or that its standard cmdline.txt has.
-///
-/// Sources: Raspberry Pi documentation, "Kernel command line (cmdline.txt)"; command lines quoted in reports at
-/// github.com/raspberrypi/linux.
-const FOR_LINUX: [&str; 31] = [
-    "cgroup_disable",
-    "cgroup_enable",
-    "cgroup_memory",
-    "cma",
-    "coherent_pool",
-    "console",
-    "consoleblank",
-    "earlycon",
-    "elevator",
-    "fbcon",
-    "init",
-    "iommu_dma_numa_policy",
-    "isolcpus",
-    "loglevel",
-    "modules-load",
-    "numa",
-    "numa_policy",
-    "pci",
-    "quiet",
-    "reboot",
-    "resize",
-    "ro",
-    "root",
-    "rootdelay",
-    "rootflags",
-    "rootfstype",
-    "rootwait",
-    "rw",
-    "splash",
-    "swapaccount",
-    "video",
-];
+impl Section {
+    /// All of them, in the order of the documentation.
+    pub const ALL: [Self; 6] = [Self::Node, Self::Network, Self::Access, Self::Services, Self::Sinks, Self::Workload];
 
-/// Returns whether a key is for Linux, and so not a mistake.
-///
-/// That is every key with a dot, which are the parameters of Linux's modules (`8250.nr_uarts`, `bcm2708_fb.fbwidth`,
-/// `dwc_otg.lpm_enable`, `snd_bcm2835.enable_hdmi`, `vc_mem.mem_base`): none of ours has one; and a list.
-#[must_use]
-pub fn is_for_linux(key: &[u8]) -> bool {
-    key.contains(&b'.') || FOR_LINUX.iter().any(|known| known.as_bytes() == key)
+    /// Returns what stands in the brackets.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Network => "network",
+            Self::Access => "access",
+            Self::Services => "services",
+            Self::Sinks => "sinks",
+            Self::Workload => "workload",
+        }
+    }
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What kind of value a key has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A text: in quotes in the file.
+    Text,
+    /// A text that no message shows.
+    Secret,
+    /// A text, or in the file a list of texts. On the command line the key can be repeated.
+    Texts,
+    /// A number: without quotes in the file.
+    Number,
+    /// `on` or `off`; in the file also `true` or `false`.
+    Switch,
+}
+
+impl Kind {
+    /// Returns its name for the documentation.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Secret => "secret text",
+            Self::Texts => "texts",
+            Self::Number => "number",
+            Self::Switch => "switch",
+        }
+    }
+}
+
+impl Key {
+    /// Returns the key of this name.
+    #[must_use]
+    pub fn find(name: &[u8]) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.name.as_bytes() == name)
+    }
+
+    pub(crate) fn read(&self, config: &mut Config, value: &[u8]) -> Result<(), Reason> {
+        let text = str::from_utf8(value).map_err(|_| Reason::NotText)?;
+        value::no_controls(text)?;
+        (self.set)(config, text)
+    }
 }

@@ -11,23 +11,27 @@
 #![forbid(unsafe_code)]
 
 pub mod keys;
+mod nearest;
+mod types;
 mod value;
 mod warning;
 mod words;
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::IpAddr;
 
 use heapless::{String, Vec};
-pub use warning::{Reason, Warning};
+use keys::Key;
+pub use types::{HOST_LEN, Host, Ip, Level, Mqtt, Peer, RackSecret, SHORT_LEN, SshKey, Syslog, Transport, UsbNet};
+pub use warning::{Place, Reason, Warning};
 
 /// Longest node name: a DNS label (RFC 1035, section 2.3.4).
 pub const NAME_LEN: usize = 63;
 /// Longest text that describes a workload.
-pub const WORKLOAD_LEN: usize = 120;
-/// How many workloads a node can be given: one for each core that runs them.
-pub const MAX_WORKLOADS: usize = 3;
+pub const WORKLOAD_LEN: usize = 256;
+/// How many workloads a node can be given.
+pub const MAX_WORKLOADS: usize = 8;
 /// How many SSH keys a node can be given.
-pub const MAX_SSH_KEYS: usize = 4;
+pub const MAX_SSH_KEYS: usize = 16;
 /// How many warnings are kept; further ones are counted.
 pub const MAX_WARNINGS: usize = 8;
 
@@ -39,7 +43,23 @@ pub struct Config {
     /// `ip`: where the IPv4 address comes from.
     pub ip: Ip,
     /// `syslog`: where log lines go besides the console.
-    pub syslog: Option<SocketAddr>,
+    pub syslog: Option<Syslog>,
+    /// `mqtt` and others: the broker that telemetry goes to.
+    pub mqtt: Mqtt,
+    /// `defmt`: the TCP port that serves the log as defmt frames.
+    pub defmt: Option<u16>,
+    /// `metrics`: whether HTTP has telemetry for Prometheus.
+    pub metrics: bool,
+    /// `api`: whether HTTP has telemetry as JSON and events.
+    pub api: bool,
+    /// `http`: whether there is an HTTP server.
+    pub http: bool,
+    /// `mdns`: whether the node answers for its name.
+    pub mdns: bool,
+    /// `echo`: whether there are echo, discard and chargen.
+    pub echo: bool,
+    /// `ssh`: whether there is an SSH server.
+    pub ssh: bool,
     /// `ntp`: the time server. Without it, the one from DHCP.
     pub ntp: Option<IpAddr>,
     /// `log`: the least important level that is logged.
@@ -54,58 +74,12 @@ pub struct Config {
     pub watchdog: bool,
     /// `ssh-key`: who may change the node. Without one it is read-only.
     pub ssh_keys: Vec<SshKey, MAX_SSH_KEYS>,
+    /// `rack-secret`: what the node's SSH host key comes from.
+    pub rack_secret: Option<RackSecret>,
     /// What was not understood, in the order it was written.
     pub warnings: Vec<Warning, MAX_WARNINGS>,
     /// How many more warnings there were than are kept.
     pub warnings_dropped: usize,
-}
-
-/// Where the IPv4 address comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ip {
-    /// A DHCP server.
-    #[default]
-    Dhcp,
-    /// The command line.
-    Static {
-        /// The node's address.
-        address: Ipv4Addr,
-        /// Length of the network's prefix: 1 to 30.
-        prefix_len: u8,
-        /// The way out of the network.
-        gateway: Option<Ipv4Addr>,
-    },
-}
-
-/// A public Ed25519 key (RFC 8032, section 5.1.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SshKey(pub [u8; 32]);
-
-/// How important a log line is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Something does not work.
-    Error,
-    /// Something is wrong, but works.
-    Warn,
-    /// What a user wants to know.
-    #[default]
-    Info,
-    /// What a developer wants to know.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-/// A protocol of USB network interfaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UsbNet {
-    /// CDC-ECM.
-    Ecm,
-    /// CDC-NCM.
-    Ncm,
-    /// RNDIS.
-    Rndis,
 }
 
 impl Default for Config {
@@ -114,6 +88,14 @@ impl Default for Config {
             name: None,
             ip: Ip::default(),
             syslog: None,
+            mqtt: Mqtt::default(),
+            defmt: None,
+            metrics: true,
+            api: true,
+            http: true,
+            mdns: true,
+            echo: true,
+            ssh: true,
             ntp: None,
             log: Level::default(),
             usbnet: None,
@@ -121,6 +103,7 @@ impl Default for Config {
             report_s: 10,
             watchdog: true,
             ssh_keys: Vec::new(),
+            rack_secret: None,
             warnings: Vec::new(),
             warnings_dropped: 0,
         }
@@ -134,7 +117,8 @@ impl Config {
         let mut config = Self::default();
         for word in words::split(line) {
             if let Err(reason) = config.apply(word) {
-                let warning = Warning::new(word, reason);
+                let (key, value) = words::key_and_value(word);
+                let warning = Warning::new(Place::CommandLine, key, value, reason);
                 if config.warnings.push(warning).is_err() {
                     config.warnings_dropped += 1;
                 }
@@ -145,31 +129,12 @@ impl Config {
 
     fn apply(&mut self, word: &[u8]) -> Result<(), Reason> {
         let (key, value) = words::key_and_value(word);
-        let Some(value) = value else {
-            return if keys::is_for_linux(key) { Ok(()) } else { Err(Reason::UnknownKey) };
-        };
-        let text = str::from_utf8(value).map_err(|_| Reason::NotText);
-        match key {
-            b"name" => self.name = Some(value::name(text?)?),
-            b"ip" => self.ip = value::ip(text?)?,
-            b"syslog" => self.syslog = Some(value::socket(text?)?),
-            b"ntp" => self.ntp = Some(value::address(text?)?),
-            b"log" => self.log = value::level(text?)?,
-            b"usbnet" => self.usbnet = Some(value::usbnet(text?)?),
-            b"report" => self.report_s = value::report(text?)?,
-            b"watchdog" => self.watchdog = value::switch(text?)?,
-            b"workload" => {
-                let workload = value::workload(text?)?;
-                self.workloads.push(workload).map_err(|_| Reason::TooManyWorkloads)?;
-            }
-            b"ssh-key" => {
-                let key = value::ssh_key(text?)?;
-                self.ssh_keys.push(key).map_err(|_| Reason::TooManySshKeys)?;
-            }
-            _ if keys::is_for_linux(key) => {}
-            _ => return Err(Reason::UnknownKey),
+        match (Key::find(key), value) {
+            (Some(key), Some(value)) => key.read(self, value),
+            (Some(_), None) => Err(Reason::NoValue),
+            (None, _) if keys::is_for_linux(key) => Ok(()),
+            (None, _) => Err(Reason::UnknownKey),
         }
-        Ok(())
     }
 }
 

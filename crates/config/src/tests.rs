@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use core::fmt::Write;
+use core::net::Ipv4Addr;
 
 use super::*;
 
@@ -30,7 +31,8 @@ fn every_key_is_read() {
     assert_eq!(config.name.unwrap(), "web-1");
     let (address, gateway) = (Ipv4Addr::new(10, 0, 0, 7), Some(Ipv4Addr::new(10, 0, 0, 1)));
     assert_eq!(config.ip, Ip::Static { address, prefix_len: 24, gateway });
-    assert_eq!(config.syslog, Some("10.0.0.2:514".parse().unwrap()));
+    let server = "10.0.0.2:514".parse().unwrap();
+    assert_eq!(config.syslog, Some(Syslog { transport: Transport::Udp, server }));
     assert_eq!(config.ntp, Some("10.0.0.3".parse().unwrap()));
     assert_eq!((config.log, config.usbnet, config.watchdog), (Level::Debug, Some(UsbNet::Rndis), false));
     assert_eq!((config.workloads.len(), config.report_s), (2, 60));
@@ -40,7 +42,7 @@ fn every_key_is_read() {
 
 #[test]
 fn every_key_of_the_table_is_known_to_the_parser() {
-    for key in keys::KEYS {
+    for key in &keys::KEYS {
         let line = format!("{}=\u{1}", key.name);
         assert!(reason(&line).is_some_and(|reason| reason != Reason::UnknownKey), "{}", key.name);
         assert!(!keys::is_for_linux(key.name.as_bytes()), "{}", key.name);
@@ -137,14 +139,31 @@ fn a_warning_names_key_and_value_and_says_what_is_allowed() {
         warnings("log=loud"),
         ["command line: log=loud ignored: no such choice; allowed: error, warn, info, debug or trace"]
     );
-    assert_eq!(
-        warnings("nmae=x"),
-        [
-            "command line: nmae=x ignored: unknown key; known keys: name ip syslog ntp log usbnet workload report watchdog ssh-key"
-        ]
-    );
+    assert_eq!(warnings("nmae=x"), ["command line: nmae=x ignored: unknown key; did you mean name?"]);
+    let unknown = &warnings("colour=blue")[0];
+    assert!(unknown.starts_with("command line: colour=blue ignored: unknown key; known keys: name log "), "{unknown}");
     assert_eq!(reason("verbose"), Some(Reason::UnknownKey));
-    assert_eq!(reason("name"), Some(Reason::UnknownKey), "a key without a value is none of ours");
+    assert_eq!(reason("name"), Some(Reason::NoValue));
+}
+
+#[test]
+fn no_message_has_a_secret_in_it() {
+    for line in ["rack-secret=5ecret", "rack-secrt=5ecret", "mqtt-password=", "mqtt-pasword=5ecret"] {
+        let warning = &warnings(line)[0];
+        assert!(!warning.contains("5ecret") && warning.contains("=... ignored"), "{warning}");
+    }
+    let config = Config::parse(format!("mqtt-password=5ecret rack-secret={}", "5e".repeat(32)).as_bytes());
+    let debug = format!("{config:?}");
+    assert!(!debug.contains("5ecret") && !debug.contains("5e5e") && !debug.contains("94, 94"), "{debug}");
+}
+
+#[test]
+fn every_example_of_the_table_is_understood_and_changes_something() {
+    for key in &keys::KEYS {
+        let config = Config::parse(format!("{}={}", key.name, key.example).as_bytes());
+        assert_eq!(config.warnings, [], "{}", key.name);
+        assert_ne!(config, Config::default(), "{}", key.name);
+    }
 }
 
 #[test]
@@ -166,9 +185,12 @@ fn a_report_period_is_a_number_of_seconds_up_to_an_hour() {
 }
 
 #[test]
-fn a_fourth_workload_is_refused() {
-    let config = Config::parse(b"workload=a workload=b workload=c workload=d");
-    assert_eq!(config.workloads, ["a", "b", "c"]);
+fn a_ninth_workload_is_refused() {
+    let config = Config::parse(
+        b"workload=a workload=b workload=c workload=d workload=e workload=f workload=g workload=h \
+        workload=i",
+    );
+    assert_eq!(config.workloads, ["a", "b", "c", "d", "e", "f", "g", "h"]);
     assert_eq!(config.warnings[0].reason, Reason::TooManyWorkloads);
     assert_eq!(reason(&format!("workload={}", "w".repeat(WORKLOAD_LEN + 1))), Some(Reason::Workload));
 }
@@ -231,7 +253,7 @@ fn random_lines_never_panic_and_never_give_an_invalid_config() {
         for warning in &config.warnings {
             text.clear();
             write!(text, "{warning}").unwrap();
-            assert!(text.len() < 250 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text:?}");
+            assert!(text.len() < 300 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text:?}");
         }
     }
     assert!(understood > LINES / 20, "the lines are not all noise: {understood}");
@@ -257,11 +279,63 @@ impl Random {
 const KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIBERERERERERERERERERERERERERERERERERERERERER";
 
 #[test]
-fn ssh_keys_are_kept() {
-    let config = Config::parse(format!("ssh-key={KEY} ssh-key={KEY}").as_bytes());
-    assert_eq!((config.ssh_keys.as_slice(), config.warnings.len()), (&[SshKey([0x11; 32]); 2][..], 0));
-    let five = format!("ssh-key={KEY} ").repeat(5);
-    assert_eq!(Config::parse(five.as_bytes()).warnings[0].reason, Reason::TooManySshKeys);
+fn ssh_keys_are_kept_once() {
+    let other = KEY.replace("ERERE", "ERESE");
+    let config = Config::parse(format!("ssh-key={KEY} ssh-key={other} ssh-key={KEY}").as_bytes());
+    assert_eq!((config.ssh_keys.len(), config.ssh_keys[0], config.warnings.len()), (2, SshKey([0x11; 32]), 0));
+    let line = format!("ssh-key=\"restrict,pty ssh-ed25519 {KEY} me@home\"");
+    assert_eq!(Config::parse(line.as_bytes()).ssh_keys, [SshKey([0x11; 32])]);
+}
+
+#[test]
+fn a_seventeenth_key_is_refused() {
+    let key = |index: usize| format!("ssh-key={}{}ER ", &KEY[..65], char::from(b"ABCDEFGHIJKLMNOPQ"[index]));
+    let line: std::string::String = (0..17).map(key).collect();
+    let config = Config::parse(line.as_bytes());
+    assert_eq!((config.ssh_keys.len(), config.warnings[0].reason), (16, Reason::TooManySshKeys));
+}
+
+#[test]
+fn sinks_are_read() {
+    let mqtt = |line: &str| Config::parse(line.as_bytes()).mqtt.broker.map(|peer| (peer.host, peer.port));
+    let address = |text: &str| Host::Address(text.parse().unwrap());
+    let name = |text: &str| Host::Name(text.try_into().unwrap());
+    for (line, host, port) in [
+        ("mqtt=10.0.0.2", address("10.0.0.2"), 1883),
+        ("mqtt=10.0.0.2:99", address("10.0.0.2"), 99),
+        ("mqtt=fe80::1", address("fe80::1"), 1883),
+        ("mqtt=[fe80::1]:99", address("fe80::1"), 99),
+        ("mqtt=broker", name("broker"), 1883),
+        ("mqtt=broker.local:99", name("broker.local"), 99),
+    ] {
+        assert_eq!(mqtt(line), Some((host, port)), "{line}");
+    }
+    for (bad, expected) in [
+        ("mqtt=", Reason::Peer),
+        ("mqtt=10.0.0.300", Reason::Peer),
+        ("mqtt=broker:0", Reason::Port),
+        ("mqtt=broker:x", Reason::Port),
+        ("mqtt=a..b", Reason::Peer),
+        ("mqtt=0.0.0.0", Reason::Address),
+        ("mqtt-topic=a/#", Reason::Topic),
+        ("mqtt-topic=/", Reason::Length),
+        ("mqtt-user=", Reason::Length),
+        ("defmt=0", Reason::Port),
+        ("defmt=on", Reason::Port),
+        ("syslog=tls:10.0.0.1", Reason::Address),
+        ("syslog=tcp:", Reason::Address),
+        ("rack-secret=00", Reason::Secret),
+    ] {
+        assert_eq!(reason(bad), Some(expected), "{bad}");
+    }
+    assert_eq!(reason(&format!("rack-secret={}", "g0".repeat(32))), Some(Reason::Secret));
+    assert_eq!(reason(&format!("rack-secret={}", "+1".repeat(32))), Some(Reason::Secret));
+    let syslog = |line: &str| Config::parse(line.as_bytes()).syslog.unwrap();
+    let tcp = Syslog { transport: Transport::Tcp, server: "10.0.0.2:514".parse().unwrap() };
+    assert_eq!((syslog("syslog=tcp:10.0.0.2"), syslog("syslog=tcp:10.0.0.2:514")), (tcp, tcp));
+    assert_eq!(syslog("syslog=udp:fe80::1").server, "[fe80::1]:514".parse().unwrap());
+    assert_eq!(Config::parse(b"defmt=4444").defmt, Some(4444));
+    assert_eq!(Config::parse(b"mqtt-topic=lab/1/").mqtt.topic, "lab/1");
 }
 
 #[test]

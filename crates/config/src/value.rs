@@ -5,10 +5,15 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use base64ct::{Base64, Encoding};
 use heapless::String;
 
-use crate::{Ip, Level, NAME_LEN, Reason, SshKey, UsbNet, WORKLOAD_LEN};
+use crate::{
+    HOST_LEN, Host, Ip, Level, NAME_LEN, Peer, RackSecret, Reason, SHORT_LEN, SshKey, Syslog, Transport, UsbNet,
+    WORKLOAD_LEN,
+};
 
-/// Port of syslog over UDP (RFC 5426, section 3.3).
+/// Port of syslog over UDP (RFC 5426, section 3.3), and by custom over TCP without TLS (RFC 6587, section 3.2).
 const SYSLOG_PORT: u16 = 514;
+/// Port of MQTT without TLS (IANA, "mqtt").
+pub(crate) const MQTT_PORT: u16 = 1883;
 /// Longest time between telemetry lines: an hour.
 const MAX_REPORT_S: u16 = 3600;
 /// Longest prefix that leaves room for a node and a gateway beside network and broadcast address.
@@ -54,15 +59,88 @@ fn is_host(address: Ipv4Addr, host_mask: u32) -> bool {
     host != 0 && host != host_mask && !is_special
 }
 
-pub(crate) fn socket(text: &str) -> Result<SocketAddr, Reason> {
-    let socket = match text.parse::<IpAddr>() {
+pub(crate) fn syslog(text: &str) -> Result<Syslog, Reason> {
+    let (transport, text) = match text.split_once(':') {
+        Some(("udp", rest)) => (Transport::Udp, rest),
+        Some(("tcp", rest)) => (Transport::Tcp, rest),
+        _ => (Transport::Udp, text),
+    };
+    let server = match text.parse::<IpAddr>() {
         Ok(address) => SocketAddr::new(address, SYSLOG_PORT),
         Err(_) => text.parse().map_err(|_| Reason::Address)?,
     };
-    if socket.port() == 0 {
+    if server.port() == 0 {
         return Err(Reason::Port);
     }
-    if is_no_peer(socket.ip()) { Err(Reason::Address) } else { Ok(socket) }
+    if is_no_peer(server.ip()) { Err(Reason::Address) } else { Ok(Syslog { transport, server }) }
+}
+
+pub(crate) fn peer(text: &str, default_port: u16) -> Result<Peer, Reason> {
+    // An IPv6 address has colons of its own; with a port it is in brackets.
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return host_address(address, default_port);
+    }
+    if let Ok(socket) = text.parse::<SocketAddr>() {
+        return host_address(socket.ip(), socket.port());
+    }
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) => (name, port.parse().map_err(|_| Reason::Port)?),
+        None => (text, default_port),
+    };
+    // What is all digits and dots is an address with a mistake.
+    let looks_like_address = name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if looks_like_address || !name.split('.').all(is_label) {
+        return Err(Reason::Peer);
+    }
+    let name: String<HOST_LEN> = String::try_from(name).map_err(|_| Reason::Peer)?;
+    if port == 0 { Err(Reason::Port) } else { Ok(Peer { host: Host::Name(name), port }) }
+}
+
+fn host_address(address: IpAddr, port: u16) -> Result<Peer, Reason> {
+    if is_no_peer(address) {
+        return Err(Reason::Address);
+    }
+    if port == 0 { Err(Reason::Port) } else { Ok(Peer { host: Host::Address(address), port }) }
+}
+
+pub(crate) fn port_or_off(text: &str) -> Result<Option<u16>, Reason> {
+    match text {
+        "off" | "false" => Ok(None),
+        _ => text.parse().ok().filter(|&port| port != 0).map(Some).ok_or(Reason::Port),
+    }
+}
+
+pub(crate) fn short(text: &str) -> Result<String<SHORT_LEN>, Reason> {
+    if text.is_empty() {
+        return Err(Reason::Length);
+    }
+    String::try_from(text).map_err(|_| Reason::Length)
+}
+
+pub(crate) fn topic(text: &str) -> Result<String<SHORT_LEN>, Reason> {
+    // MQTT 5.0, section 4.7.1: wildcards are for subscribers.
+    if text.contains(['+', '#']) {
+        return Err(Reason::Topic);
+    }
+    short(text.trim_end_matches('/'))
+}
+
+pub(crate) fn rack_secret(text: &str) -> Result<RackSecret, Reason> {
+    let mut secret = [0; 32];
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(Reason::Secret) };
+    if pairs.len() != secret.len() {
+        return Err(Reason::Secret);
+    }
+    for (byte, &[high, low]) in secret.iter_mut().zip(pairs) {
+        let digit = |digit: u8| char::from(digit).to_digit(16).ok_or(Reason::Secret);
+        *byte = u8::try_from(digit(high)? << 4 | digit(low)?).unwrap_or_default();
+    }
+    Ok(RackSecret(secret))
+}
+
+/// Refuses what would garble a terminal or a protocol.
+pub(crate) fn no_controls(text: &str) -> Result<(), Reason> {
+    if text.chars().any(char::is_control) { Err(Reason::Control) } else { Ok(()) }
 }
 
 pub(crate) fn address(text: &str) -> Result<IpAddr, Reason> {
@@ -99,14 +177,14 @@ pub(crate) fn usbnet(text: &str) -> Result<UsbNet, Reason> {
 
 pub(crate) fn switch(text: &str) -> Result<bool, Reason> {
     match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
         _ => Err(Reason::Choice),
     }
 }
 
 pub(crate) fn workload(text: &str) -> Result<String<WORKLOAD_LEN>, Reason> {
-    if text.is_empty() || text.chars().any(char::is_control) {
+    if text.is_empty() {
         return Err(Reason::Workload);
     }
     String::try_from(text).map_err(|_| Reason::Workload)
@@ -116,7 +194,10 @@ pub(crate) fn workload(text: &str) -> Result<String<WORKLOAD_LEN>, Reason> {
 /// (RFC 8709, section 4).
 const ED25519_PREFIX: &[u8; 19] = b"\0\0\0\x0bssh-ed25519\0\0\0\x20";
 
+/// Reads a key as authorized_keys has it (sshd(8): options, type, base64, comment), or only the base64.
 pub(crate) fn ssh_key(text: &str) -> Result<SshKey, Reason> {
+    let mut words = text.split_ascii_whitespace().skip_while(|&word| word != "ssh-ed25519");
+    let text = words.nth(1).unwrap_or(text);
     let mut blob = [0; ED25519_PREFIX.len() + 32];
     let blob = Base64::decode(text, &mut blob).map_err(|_| Reason::SshKey)?;
     let key = blob.strip_prefix(ED25519_PREFIX).ok_or(Reason::SshKey)?;
