@@ -1,6 +1,6 @@
 // From the reset vector to the first Rust line.
 //
-// Entered by the firmware with x0 = device tree or 0, at EL3, EL2 or EL1, MMU and data cache off. Leaves at EL1 with
+// Entered by the firmware with x0 = device tree or 0, at EL3, EL2 or EL1, MMU and data cache off, at any address. Leaves at EL1 with
 // MMU and caches on, main code on SP_EL0 (EL1t) and exceptions on SP_EL1, so that an overflowing stack still finds
 // a good one for its report.
 //
@@ -53,6 +53,10 @@ entry_core0:
     mrs     x1, mpidr_el1
     and     x1, x1, #3
     cbnz    x1, park                // a firmware that starts every core here: only core 0 goes on
+    adr     x1, _start              // where it was loaded
+    ldr     x2, =_start             // where it belongs
+    cmp     x1, x2
+    b.ne    move_image
     bl      to_el1
     isb
     mrs     x19, cntvct_el0         // when the kernel was entered; not earlier, because its offset may have been any
@@ -91,6 +95,51 @@ entry_secondary:
 park:
     wfi
     b       park
+
+// Moves the image from x1 to x2, where it was linked to run, and enters it there as the firmware would have: with another
+// `kernel_address` in config.txt, or `kernel_old`, it was loaded elsewhere. The two places may overlap, so what moves it runs
+// behind both. With the MMU off, stores go past the data caches. Keeps x0.
+move_image:
+    ldr     x3, =__data_end
+    sub     x3, x3, x2              // length, whole pages
+    cmp     x1, x2
+    csel    x4, x1, x2, hi
+    add     x4, x4, x3              // behind both
+    adr     x5, mover
+    adr     x6, mover_end
+    mov     x7, x4
+1:  ldr     w8, [x5], #4
+    str     w8, [x7], #4
+    cmp     x5, x6
+    b.lo    1b
+    dsb     sy
+    ic      iallu
+    dsb     sy
+    isb
+    br      x4
+// Position-independent: this is what is copied.
+mover:
+    mov     x9, x2
+    cmp     x1, x2
+    b.lo    2f
+    add     x3, x1, x3              // to lower addresses: from the start
+1:  ldp     x5, x6, [x1], #16
+    stp     x5, x6, [x2], #16
+    cmp     x1, x3
+    b.lo    1b
+    b       4f
+2:  add     x2, x2, x3              // to higher addresses: from the end
+    add     x3, x1, x3
+3:  ldp     x5, x6, [x3, #-16]!
+    stp     x5, x6, [x2, #-16]!
+    cmp     x3, x1
+    b.hi    3b
+4:  dsb     sy
+    ic      iallu
+    dsb     sy
+    isb
+    br      x9
+mover_end:
 
 // Returns at EL1, whatever the level it was called at. Uses x9-x12.
 to_el1:

@@ -324,8 +324,9 @@ impl NodeConfig {
     pub fn arguments(&self, run_dir: &Path) -> Vec<OsString> {
         let mut arguments = Arguments::default();
         arguments.option("-M", self.machine.name());
-        if self.firmware.is_some() {
-            let image = format!("loader,file={},addr=0x80000,force-raw=on", escape(&self.image));
+        if let Some(firmware) = &self.firmware {
+            let (file, address) = (escape(&self.image), firmware.load_address);
+            let image = format!("loader,file={file},addr={address:#x},force-raw=on");
             arguments.option("-device", image);
             let firmware = escape(&run_dir.join(FIRMWARE));
             arguments.option("-device", format!("loader,file={firmware},addr=0,force-raw=on"));

@@ -20,12 +20,23 @@ pub struct Firmware {
     pub has_system_error: bool,
     /// What MIDR_EL1 says at EL1, in which a hypervisor may pretend another processor; `None` for the board's own.
     pub midr: Option<u32>,
+    /// Where the image is loaded and entered: a multiple of 64 KiB, and not the first.
+    pub load_address: u32,
 }
+
+/// Where the firmware of every 64-bit Pi puts the image, unless config.txt says otherwise.
+const LOAD_ADDRESS: u32 = 0x80000;
 
 impl Default for Firmware {
     /// As a board's firmware enters the image, with the PL011 on the pins.
     fn default() -> Self {
-        Self { level: Level::El2, console: ConsolePins::Pl011, has_system_error: false, midr: None }
+        Self {
+            level: Level::El2,
+            console: ConsolePins::Pl011,
+            has_system_error: false,
+            midr: None,
+            load_address: LOAD_ADDRESS,
+        }
     }
 }
 
@@ -52,6 +63,7 @@ pub enum ConsolePins {
 }
 
 /// Where the machine code looks for its parameters, as words.
+const BRANCH: usize = 0x84 / 4;
 const MIDR: usize = 0xa4 / 4;
 const HCR: usize = 0xa8 / 4;
 const SPSR: usize = 0xb0 / 4;
@@ -69,6 +81,8 @@ const SPSR_EL2: u32 = 0x3c9;
 /// Pins 14 and 15 in GPFSEL1 (BCM2711 Peripherals, section 5.2): bits 14:12 and 17:15.
 const ALT_0: u32 = 0b100 << 12 | 0b100 << 15;
 const ALT_5: u32 = 0b010 << 12 | 0b010 << 15;
+
+const MOVE_UPPER_HALF_TO_X4: u32 = 0xd2a0_0004;
 
 #[rustfmt::skip]
 const CODE: [u32; 62] = [
@@ -140,8 +154,12 @@ impl Firmware {
         };
         let midr = self.midr.unwrap_or_else(|| machine.midr());
         let register = machine.gpio() + 4;
+        // Arm ARM, MOVZ: the upper half of the address in bits 20:5.
+        let branch = MOVE_UPPER_HALF_TO_X4 | (self.load_address >> 16) << 5;
         let mut code = CODE;
-        for (at, value) in [(MIDR, midr), (HCR, hcr), (SPSR, spsr), (PINS_REGISTER, register), (PINS_VALUE, pins)] {
+        let parameters =
+            [(BRANCH, branch), (MIDR, midr), (HCR, hcr), (SPSR, spsr), (PINS_REGISTER, register), (PINS_VALUE, pins)];
+        for (at, value) in parameters {
             if let Some(word) = code.get_mut(at) {
                 *word = value;
             }
@@ -160,9 +178,16 @@ mod tests {
         let target = |at: usize| at + (CODE[at] >> 5 & 0x7_ffff) as usize;
         assert_eq!([2, 7, 14, 25, 26].map(target), [SPSR, HCR, MIDR, PINS_REGISTER, PINS_VALUE]);
         assert_eq!((CODE.len() * 4, 0xd8 + 4 * 8), (0xf8, 0xf8), "the table ends the code");
-        let firmware =
-            Firmware { level: Level::El1, console: ConsolePins::MiniUart, has_system_error: true, midr: None };
+        assert_eq!(CODE[BRANCH], MOVE_UPPER_HALF_TO_X4 | 8 << 5);
+        let firmware = Firmware {
+            level: Level::El1,
+            console: ConsolePins::MiniUart,
+            has_system_error: true,
+            midr: None,
+            load_address: 0x20_0000,
+        };
         let code = firmware.code(Machine::Raspi4b);
+        assert_eq!(code.get(0x84..0x88), Some(&0xd2a0_0404_u32.to_le_bytes()[..]));
         assert_eq!(code.get(0xa4..0xa8), Some(&0x410f_d083_u32.to_le_bytes()[..]));
         assert_eq!(code.get(0xa8..0xac), Some(&0x8000_0120_u32.to_le_bytes()[..]));
         assert_eq!(code.get(0xb0..0xb4), Some(&0x3c5_u32.to_le_bytes()[..]));

@@ -43,6 +43,18 @@ fn comes_up(level: Level, console: ConsolePins) -> Result<()> {
     rig.node.wait_until_up()
 }
 
+/// config.txt may still say `kernel_address` for another kernel, or `kernel_old`.
+#[test]
+fn loaded_elsewhere_it_moves_to_where_it_belongs() -> Result<()> {
+    // Far off, and so that the two places overlap: above and below.
+    for load_address in [0x20_0000, 0x9_0000, 0x10_0000, 0x1_0000] {
+        let firmware = Firmware { load_address, ..Firmware::default() };
+        let rig = Rig::boot_in(Lab::new()?, "", |config| config.firmware = Some(firmware));
+        rig.with_context(|| format!("loaded at {load_address:#x}"))?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_system_error_is_reported_even_before_the_first_line() -> Result<()> {
     let firmware = Firmware { level: Level::El1, has_system_error: true, ..Firmware::default() };
