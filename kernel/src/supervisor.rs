@@ -106,6 +106,7 @@ pub(crate) fn check(interrupted: &[u64; 2]) {
 /// Restarts the node at once and on purpose: not a crash.
 pub(crate) fn restart() -> ! {
     critical_section::with(|cs| {
+        fault::settle();
         if let Some(watchdog) = &mut WATCHED.borrow(cs).borrow_mut().watchdog {
             watchdog.restart();
         }

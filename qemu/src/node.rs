@@ -212,7 +212,11 @@ impl Node {
     /// # Errors
     /// When QEMU ended.
     pub fn reset(&self) -> Result<()> {
-        self.qmp("system_reset", json!({})).map(drop)
+        // A model can't be reset with transfers under way, see `usbredir/device.rs`.
+        let plugged = self.usb_nic.as_ref().filter(|nic| nic.is_wanted());
+        plugged.map_or(Ok(()), UsbNic::unplug)?;
+        self.qmp("system_reset", json!({}))?;
+        plugged.map_or(Ok(()), UsbNic::plug)
     }
 
     /// Freezes the node.

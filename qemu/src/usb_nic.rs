@@ -123,6 +123,11 @@ impl UsbNic {
         Ok(())
     }
 
+    /// Returns whether the NIC is plugged in, or about to be.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.shared.lock().device.is_wanted()
+    }
+
     /// Pulls the NIC out of its USB port, whatever is under way, and returns when QEMU has seen it.
     ///
     /// # Errors

@@ -65,6 +65,7 @@ pub(crate) enum Status {
     Success = 0,
     Cancelled = 1,
     Invalid = 2,
+    Failed = 3,
     Stall = 4,
 }
 

@@ -24,6 +24,9 @@ use crate::{board, logger, mem};
 const LOG_LINES: usize = 20;
 /// Other cores get one part of so many of a second to stop: they only have to take an interrupt.
 const STOPS_PER_SECOND: u64 = 500;
+/// Before a restart, what devices have under way gets one part of so many of a second to end, and nobody starts anything
+/// new. On a board the reset ends it anyway; QEMU can't reset one whose USB transfers are still under way.
+const SETTLES_PER_SECOND: u64 = 20;
 const ALL_MASKED: u64 = 0b1111 << 6;
 
 /// 0, or one more than the number of the core that reports.
@@ -118,11 +121,20 @@ fn begin() {
     for core in (0..CORES).filter(|&core| core != current_core()) {
         interrupt::send_ipi(core);
     }
+    spin(time::frequency_hz() / STOPS_PER_SECOND);
+    lock::break_open();
+}
+
+/// Lets what devices have under way end, before a restart. Interrupts are masked, so that nothing new begins.
+pub(crate) fn settle() {
+    spin(time::frequency_hz() / SETTLES_PER_SECOND);
+}
+
+fn spin(ticks: u64) {
     let start = time::ticks();
-    while time::ticks().wrapping_sub(start) < time::frequency_hz() / STOPS_PER_SECOND {
+    while time::ticks().wrapping_sub(start) < ticks {
         core::hint::spin_loop();
     }
-    lock::break_open();
 }
 
 fn finish(kind: Kind, message: core::fmt::Arguments<'_>, registers: Option<Registers>, backtrace: Backtrace) -> ! {
@@ -165,6 +177,7 @@ fn trace(pc: Option<u64>, fp: u64) -> Backtrace {
 }
 
 fn restart() -> ! {
+    settle();
     // SAFETY: as in `finish`.
     Watchdog::new(unsafe { board::emergency_pm(soc().facts()) }).restart();
     park()

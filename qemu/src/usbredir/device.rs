@@ -2,6 +2,13 @@
 //!
 //! A bulk transfer that the model answers with "nothing now" is held until it has something, so nobody polls. An interrupt
 //! endpoint is asked on the guest's behalf, as the protocol wants it.
+//!
+//! When what is held ends is decided by QEMU's DWC2 (10.0.2, hw/usb/hcd-dwc2.c), which never forgets a transfer. When one ends
+//! whose device has no longer the address that it was meant for, or is gone, QEMU ends with an assertion (`usb_ep_get` from
+//! `dwc2_async_packet_complete`); and when its channel is used again while it has not ended, with another one
+//! (`usb_packet_setup`). A reset of the port or of the whole board must therefore find nothing under way, and nobody is asked
+//! before it. So nothing is held for longer than a guest waits before it resets: a bulk IN transfer ends empty, as real devices
+//! end theirs, and is at once asked for again by a guest that is alive.
 
 use std::collections::VecDeque;
 
@@ -13,20 +20,34 @@ use super::{Capabilities, Message, Parser, ProtocolError, Status, capability, ki
 /// While an interrupt endpoint has the same to say, it is asked this rarely: the guest's queue of answers is long, and what
 /// it reads late would be about the past.
 const INTERRUPT_REPEAT_US: u64 = 50_000;
+/// A bulk IN transfer with nothing to say ends after so long, empty: sooner than a node that is about to restart waits (50 ms,
+/// `settle` in kernel/src/cpu/fault.rs).
+const BULK_IN_HOLD_US: u64 = 10_000;
+/// What else is not answered ends with an error: later than the guest waits (500 ms per stage of a control request, a second for
+/// the device to take frames), and before it has the port reset.
+const CONTROL_HOLD_US: u64 = 550_000;
+const BULK_OUT_HOLD_US: u64 = 1_500_000;
 /// The model's interrupt endpoint, and the most that it sends at once.
 const INTERRUPT_LEN: usize = 16;
 
 /// A transfer that waits for the model.
 #[derive(Debug)]
 enum Held {
-    Control { id: u64, setup: [u8; 8], data: Vec<u8> },
-    Bulk { id: u64, endpoint: u8, len: u32, data: Vec<u8> },
+    Control { id: u64, setup: [u8; 8], data: Vec<u8>, until_us: u64 },
+    Bulk { id: u64, endpoint: u8, len: u32, data: Vec<u8>, until_us: u64 },
 }
 
 impl Held {
     fn id(&self) -> u64 {
         match self {
             Self::Control { id, .. } | Self::Bulk { id, .. } => *id,
+        }
+    }
+
+    /// When it ends, if the model has no answer until then.
+    fn until_us(&self) -> u64 {
+        match self {
+            Self::Control { until_us, .. } | Self::Bulk { until_us, .. } => *until_us,
         }
     }
 
@@ -63,6 +84,7 @@ pub(crate) struct Device {
     was_rejected: bool,
     /// Nothing is answered: the device is about to go.
     is_frozen: bool,
+    now_us: u64,
     out: Vec<u8>,
 }
 
@@ -91,6 +113,7 @@ impl Device {
             interrupt: None,
             was_rejected: false,
             is_frozen: false,
+            now_us: 0,
             out,
         }
     }
@@ -102,6 +125,11 @@ impl Device {
     /// Returns what is to be sent to the guest; the caller removes what it has sent.
     pub(crate) fn outgoing(&mut self) -> &mut Vec<u8> {
         &mut self.out
+    }
+
+    /// Returns whether the device shall be on the guest's bus.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.is_wanted
     }
 
     /// Returns whether the guest has the device on its bus.
@@ -131,7 +159,7 @@ impl Device {
         let Some(both) = self.parser.capabilities() else { return };
         match (self.plug, is_in) {
             (Plug::In, false) => {
-                self.end_all(both);
+                self.end_held(both);
                 self.nic.on_reset();
                 self.forget();
                 both.write(&mut self.out, kind::DEVICE_DISCONNECT, 0, &[]);
@@ -155,11 +183,13 @@ impl Device {
 
     /// Lets time pass: what was held may end now. Returns when to be called again at the latest.
     pub(crate) fn advance(&mut self, now_us: u64) -> Option<u64> {
+        self.now_us = now_us;
         let next = self.nic.on_time(now_us).filter(|next| *next > now_us);
         let Some(both) = self.parser.capabilities().filter(|_| self.is_plugged()) else { return next };
         self.serve(both);
+        let expiry = self.expire(both);
         let repeat = self.ask_interrupt(both, now_us);
-        [next, repeat].into_iter().flatten().min()
+        [next, expiry, repeat].into_iter().flatten().min()
     }
 
     fn on_message(&mut self, both: Capabilities, message: Message) {
@@ -178,8 +208,7 @@ impl Device {
             // The guest did not know yet that the device is gone.
             _ if !self.is_plugged() => {}
             Message::Reset => {
-                // Also the first thing after a reset of the whole board, which leaves its transfers in flight.
-                self.end_all(both);
+                // Too late for what is still held, see above.
                 self.nic.on_reset();
                 self.forget();
             }
@@ -215,23 +244,37 @@ impl Device {
                 }
             }
             Message::Control { id, endpoint: _, setup, data } => {
-                self.held.push_back(Held::Control { id, setup, data });
+                self.held.push_back(Held::Control { id, setup, data, until_us: self.now_us + CONTROL_HOLD_US });
                 self.serve(both);
             }
             Message::Bulk { id, endpoint, len, data } => {
-                self.held.push_back(Held::Bulk { id, endpoint, len, data });
+                let hold_us = if endpoint & 0x80 == 0 { BULK_OUT_HOLD_US } else { BULK_IN_HOLD_US };
+                self.held.push_back(Held::Bulk { id, endpoint, len, data, until_us: self.now_us + hold_us });
                 self.serve(both);
             }
             Message::Hello | Message::Other { .. } => {}
         }
     }
 
-    /// Ends whatever waits: QEMU's DWC2 keeps what is in flight for ever when nobody does, and fails an assertion when the
-    /// guest uses that channel again (10.0.2, `usb_packet_setup`).
-    fn end_all(&mut self, both: Capabilities) {
+    /// Ends whatever waits.
+    fn end_held(&mut self, both: Capabilities) {
         for held in std::mem::take(&mut self.held) {
             self.answer(both, &held, Status::Cancelled, &[]);
         }
+    }
+
+    /// Ends what was held for too long. Returns when the next one is due.
+    fn expire(&mut self, both: Capabilities) -> Option<u64> {
+        if self.is_frozen {
+            return None;
+        }
+        while let Some(at) = self.held.iter().position(|held| held.until_us() <= self.now_us)
+            && let Some(held) = self.held.remove(at)
+        {
+            let is_bulk_in = held.endpoint() & 0x80 != 0;
+            self.answer(both, &held, if is_bulk_in { Status::Success } else { Status::Failed }, &[]);
+        }
+        self.held.iter().map(Held::until_us).min()
     }
 
     /// Forgets what was under way.
@@ -291,6 +334,7 @@ impl Device {
         if !exists {
             return self.tell_configuration(both, id, Status::Stall);
         }
+        self.end_held(both);
         self.forget();
         self.configuration = value;
         self.nic.on_configured(value);
@@ -371,7 +415,7 @@ impl Device {
     fn answer(&mut self, both: Capabilities, held: &Held, status: Status, data: &[u8]) {
         let status = status as u8;
         match held {
-            Held::Control { id, setup, data: sent } => {
+            Held::Control { id, setup, data: sent, .. } => {
                 let is_in = setup[0] & 0x80 != 0;
                 let moved = if is_in { data.len() } else { sent.len() } as u16;
                 let [l0, l1] = moved.to_le_bytes();

@@ -297,19 +297,43 @@ fn a_device_that_is_not_plugged_in_is_not_announced() {
 }
 
 #[test]
-fn a_silent_device_holds_requests_for_ever() {
+fn a_request_that_a_silent_device_never_answers_fails_before_the_guest_resets_the_port() {
     let mut guest = Guest::new(GUEST, true);
     guest.start();
     guest.device.nic().core().faults.is_silent = true;
     guest.control(4, [0xC0, 0xA1, 0, 0, 0, 0, 4, 0], &[]);
-    guest.pass(10_000_000);
+    assert_eq!(guest.pass(500_000), Some(guest.now_us + 50_000));
     assert!(guest.told().is_empty());
-    guest.send(kind::RESET, 0, &[]);
+    guest.pass(50_000);
     let told = guest.told();
-    assert_eq!((told.len(), told[0].1, told[0].2[3]), (1, 4, Status::Cancelled as u8));
+    assert_eq!((told.len(), told[0].1, told[0].2[3]), (1, 4, Status::Failed as u8));
     guest.device.nic().core().faults.is_silent = false;
     guest.pass(1);
-    assert!(guest.told().is_empty(), "ended by the reset");
+    assert!(guest.told().is_empty(), "answered twice");
+}
+
+#[test]
+fn a_receive_with_nothing_to_say_soon_ends_empty() {
+    let mut guest = Guest::new(GUEST, true);
+    guest.start();
+    guest.bulk(5, 0x81, 2048, &[]);
+    guest.pass(9_999);
+    assert!(guest.told().is_empty());
+    guest.pass(1);
+    let told = guest.told();
+    assert_eq!((told.len(), told[0].1, told[0].2[1], told[0].2.len()), (1, 5, Status::Success as u8, 10));
+}
+
+#[test]
+fn what_the_device_does_not_take_fails_before_the_guest_resets_the_port() {
+    let mut guest = Guest::new(GUEST, true);
+    guest.start();
+    guest.device.nic().core().faults.is_silent = true;
+    guest.bulk(6, 0x02, 3, &[1, 2, 3]);
+    guest.pass(1_499_999);
+    assert!(guest.told().is_empty(), "the guest must find out by itself that it stalls");
+    guest.pass(1);
+    assert_eq!(guest.told()[0].2[1], Status::Failed as u8);
 }
 
 #[test]

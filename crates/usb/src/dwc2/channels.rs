@@ -330,7 +330,8 @@ impl<R: RegisterAccess> State<R> {
             return false;
         }
         // See `Identity::is_emulator` for why the channel must rest.
-        let was_running = hcchar.contains(Hcchar::ENABLE) && self.port().contains(Hprt0::ENABLED);
+        // Also when the device is gone: then the emulator has dropped it from its list, but not from the channel.
+        let was_running = hcchar.contains(Hcchar::ENABLE);
         self.mask_channel(index, Hcint::empty());
         self.write_channel(index, ChannelRegister::Hcchar, (hcchar | Hcchar::DISABLE).bits());
         self.write_channel(index, ChannelRegister::Hcint, u32::MAX);
