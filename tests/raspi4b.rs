@@ -25,9 +25,13 @@ mod malformed;
 mod network;
 #[path = "it/plug.rs"]
 mod plug;
+#[path = "it/restart.rs"]
+mod restart;
 #[path = "it/services.rs"]
 mod services;
 #[path = "it/shell.rs"]
 mod shell;
+#[path = "it/usb_net.rs"]
+mod usb_net;
 #[path = "it/workload.rs"]
 mod workload;

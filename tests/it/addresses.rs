@@ -1,4 +1,4 @@
-//! The life of an address: leases, servers that go away, link-local.
+//! The life of an address: leases, servers that go away, link-local. On every NIC.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ fn is_renewal(message: &Received) -> bool {
 }
 
 #[test]
-pub(super) fn renews_its_lease_with_the_server_at_half_time() -> Result<()> {
+fn renews_its_lease_with_the_server_at_half_time() -> Result<()> {
     let Some(lab) = Lab::private("DHCP renewal")? else { return Ok(()) };
     let dhcp = DhcpServer::start(short_lease())?;
     let node = TestNode::start(&lab, "")?;

@@ -2,14 +2,9 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tests::lab::Lab;
 use tests::node::{BOOT, PATIENCE, Rig, TestNode};
-
-/// Longest until a node that makes no progress is restarted by its supervisor.
-const STALL: Duration = Duration::from_secs(60);
 
 /// How the report begins, on the console of the life that ends.
 const REPORT: &str = "*** crash: ";
@@ -136,30 +131,4 @@ fn symbolize(report: &str) -> Result<String> {
     let output = rack.wait_with_output()?;
     ensure!(output.status.success(), "rack symbolize: {}", output.status);
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-#[test]
-fn a_core_0_that_stands_still_is_noticed_and_the_node_restarted() -> Result<()> {
-    let rig = Rig::boot("")?;
-    let console = rig.node.console();
-    console.skip();
-    console.send_line("debug crash hang 0")?;
-    let headline = console.wait_for(REPORT, STALL)?;
-    ensure!(headline.contains("stalled on core 0 after"), "the report says {headline:?}");
-    console.wait_for("MiniPiRack", BOOT)?;
-    rig.node.wait_until_up()?;
-    ensure!(rig.node.metric("node_crashes_total", &[("reason", "stalled")])? == 1.0);
-    Ok(())
-}
-
-#[test]
-fn a_restart_on_purpose_is_no_crash() -> Result<()> {
-    let rig = Rig::boot_in(Lab::new()?, "", |_| ())?;
-    let console = rig.node.console();
-    console.skip();
-    console.send_line("reboot")?;
-    console.wait_for("MiniPiRack", BOOT)?;
-    rig.node.wait_until_up()?;
-    ensure!(rig.node.metrics()?.sum("node_crashes_total", &[]) == 0.0);
-    Ok(())
 }

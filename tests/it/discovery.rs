@@ -1,4 +1,4 @@
-//! The node is found by its name, and knows what time it is.
+//! The node is found by its name, and knows what time it is. On every NIC.
 
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tests::ntp::NtpServer;
 use tests::radv;
 
 #[test]
-pub(super) fn answers_to_its_name_with_its_addresses() -> Result<()> {
+fn answers_to_its_name_with_its_addresses() -> Result<()> {
     let Some(lab) = Lab::private("mDNS names")? else { return Ok(()) };
     let _rig = Rig::boot_in(lab, "", |_| ())?;
     let name = format!("{}.local", node::NAME);

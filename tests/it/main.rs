@@ -1,6 +1,7 @@
 //! The real image in QEMU against real clients. Every assertion is on what the other side received.
 //!
 //! One file per thing that a user relies on. Each test boots a node of its own in a network of its own.
+// Not here: it/nics.rs, about models of chips. They have tests of their own, see lan.rs.
 #![forbid(unsafe_code)]
 
 mod addresses;
@@ -13,8 +14,9 @@ mod http;
 mod image;
 mod malformed;
 mod network;
-mod nics;
 mod plug;
+mod restart;
 mod services;
 mod shell;
+mod usb_net;
 mod workload;

@@ -14,7 +14,7 @@ use tests::{radv, wait};
 const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
 
 #[test]
-pub(super) fn answers_arp_with_its_own_address() -> Result<()> {
+fn answers_arp_with_its_own_address() -> Result<()> {
     let Some(lab) = Lab::private("ARP")? else { return Ok(()) };
     let rig = Rig::boot_in(lab, "", |_| ())?;
     rig.lab.forget_neighbours()?;
@@ -24,7 +24,7 @@ pub(super) fn answers_arp_with_its_own_address() -> Result<()> {
 }
 
 #[test]
-pub(super) fn answers_ping_of_every_size_that_fits_a_frame() -> Result<()> {
+fn answers_ping_of_every_size_that_fits_a_frame() -> Result<()> {
     let Some(lab) = Lab::private("ping")? else { return Ok(()) };
     let rig = Rig::boot_in(lab, "", |_| ())?;
     // While it still takes addresses, a node forgets whom it has met, and an answer may be lost meanwhile.
@@ -37,7 +37,7 @@ pub(super) fn answers_ping_of_every_size_that_fits_a_frame() -> Result<()> {
 }
 
 #[test]
-pub(super) fn answers_ping_over_ipv6_at_its_link_local_address() -> Result<()> {
+fn answers_ping_over_ipv6_at_its_link_local_address() -> Result<()> {
     let Some(lab) = Lab::private("ping over IPv6")? else { return Ok(()) };
     let rig = Rig::boot_in(lab, "", |_| ())?;
     let address = radv::eui64(LINK_LOCAL, node::MAC);
@@ -80,23 +80,7 @@ fn asks_for_routers_when_it_comes_up() -> Result<()> {
 }
 
 #[test]
-fn both_protocols_of_the_usb_nic_carry_the_network() -> Result<()> {
-    for protocol in ["ecm", "rndis"] {
-        let rig = Rig::boot(&format!("usbnet={protocol}"))?;
-        let console = rig.node.console().lines().join("\n").to_lowercase();
-        ensure!(console.contains(protocol), "{protocol} is not named on the console:\n{console}");
-        node::udp_echo(rig.node.udp(7)?, &[0x5a; 1472]).with_context(|| protocol.to_owned())?;
-        // Lengths around the 64 bytes of a USB packet end with and without a short one.
-        for len in [1, 17, 18, 21, 22, 23, 86, 1471, 1472] {
-            node::udp_echo(rig.node.udp(7)?, &vec![0xa5; len]).with_context(|| format!("{protocol}, {len} bytes"))?;
-        }
-        ensure!(rig.node.get("/metrics")?.status == 200);
-    }
-    Ok(())
-}
-
-#[test]
-pub(super) fn is_reached_through_a_usb_hub() -> Result<()> {
+fn is_reached_through_a_usb_hub() -> Result<()> {
     let lab = Lab::new()?;
     let rig =
         Rig::boot_in(lab, "", |config| config.nic = Some(qemu::UsbNet { behind_hub: true, ..Default::default() }))?;

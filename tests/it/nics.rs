@@ -1,17 +1,14 @@
-//! The real drivers of the LAN9514 and the LAN7800 over models of the chips: the network through them, and what goes wrong
-//! with hardware. The whole suite runs through them with `MINIPIRACK_NIC=lan9514 cargo test -p tests`.
+//! The real driver of a LAN9514 or LAN7800 over the model of the chip: bursts, and what goes wrong with hardware.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use qemu::{Descriptors, Faults, Machine, NicKind, Partner, UsbNet, UsbNic};
+use qemu::{Descriptors, Faults, Partner, UsbNet, UsbNic};
 use tests::lab::{Lab, say};
 use tests::metrics::Metrics;
-use tests::node::{self, BOOT, PATIENCE, Rig, with_nic};
+use tests::node::{self, BOOT, PATIENCE, Rig};
+use tests::traffic::Traffic;
 use tests::wait;
 
 /// Times that the link of a test flaps.
@@ -23,57 +20,6 @@ const RECOVERY: Duration = Duration::from_secs(90);
 type SetFault = fn(&mut Faults);
 /// Makes something go wrong, or right again.
 type SwitchFault = fn(&mut Faults, bool);
-
-/// Makes a test of each function for each of the chips. The boards that QEMU calls raspi4b have other NICs.
-macro_rules! for_each_chip {
-    ($($name:ident: $test:path;)*) => {
-        mod lan9514 {
-            $(
-                #[test]
-                fn $name() -> anyhow::Result<()> {
-                    super::on(qemu::NicKind::Lan9514, $test)
-                }
-            )*
-        }
-        mod lan7800 {
-            $(
-                #[test]
-                fn $name() -> anyhow::Result<()> {
-                    super::on(qemu::NicKind::Lan7800, $test)
-                }
-            )*
-        }
-    };
-}
-
-for_each_chip! {
-    answers_arp: super::super::network::answers_arp_with_its_own_address;
-    answers_ping_of_every_size: super::super::network::answers_ping_of_every_size_that_fits_a_frame;
-    answers_ping_over_ipv6: super::super::network::answers_ping_over_ipv6_at_its_link_local_address;
-    is_reached_through_a_hub: super::super::network::is_reached_through_a_usb_hub;
-    echoes_a_mebibyte_to_each_of_sixteen_clients:
-        super::super::services::sixteen_clients_at_once_get_every_byte_of_a_mebibyte_back;
-    echoes_datagrams_of_every_size: super::super::services::udp_echo_returns_datagrams_of_every_size;
-    renews_its_lease: super::super::addresses::renews_its_lease_with_the_server_at_half_time;
-    answers_to_its_name: super::super::discovery::answers_to_its_name_with_its_addresses;
-    survives_malformed_frames: super::super::malformed::a_hundred_thousand_malformed_frames_leave_the_node_as_it_was;
-    is_unplugged_and_plugged_in_again: super::super::plug::the_nic_is_unplugged_and_plugged_in_again;
-    carries_bursts_and_batches_without_a_mistake: super::carries_bursts_and_batches_without_a_mistake;
-    is_unplugged_in_the_middle_of_traffic: super::is_unplugged_in_the_middle_of_traffic;
-    survives_a_link_that_flaps_a_thousand_times: super::survives_a_link_that_flaps_a_thousand_times;
-    follows_the_link_to_another_speed: super::follows_the_link_to_another_speed;
-    counts_what_is_damaged_and_goes_on: super::counts_what_is_damaged_and_goes_on;
-    starts_a_chip_anew_that_is_in_trouble: super::starts_a_chip_anew_that_is_in_trouble;
-    waits_for_a_chip_that_does_not_start: super::waits_for_a_chip_that_does_not_start;
-    refuses_descriptors_that_make_no_sense: super::refuses_descriptors_that_make_no_sense;
-}
-
-fn on(kind: NicKind, test: fn() -> Result<()>) -> Result<()> {
-    if node::machine()? != Machine::Raspi3b {
-        return Ok(());
-    }
-    with_nic(kind, test)
-}
 
 /// Returns the model of a rig's NIC.
 fn model(rig: &Rig) -> Result<&UsbNic> {
@@ -107,55 +53,7 @@ fn restarts(metrics: &Metrics) -> f64 {
     metrics.sum("minipirack_network_restarts_total", &[])
 }
 
-/// Datagrams that go to the echo service all the time, without waiting for answers.
-struct Traffic {
-    is_ending: Arc<AtomicBool>,
-    answers: Arc<AtomicU64>,
-    threads: Vec<thread::JoinHandle<()>>,
-}
-
-impl Traffic {
-    fn start(to: SocketAddr) -> Result<Self> {
-        let socket = UdpSocket::bind(("0.0.0.0", 0))?;
-        socket.connect(to)?;
-        socket.set_read_timeout(Some(Duration::from_millis(100)))?;
-        let (is_ending, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (receiver, ends, counted) = (socket.try_clone()?, Arc::clone(&is_ending), Arc::clone(&answers));
-        let receiving = thread::spawn(move || {
-            while !ends.load(Ordering::Relaxed) {
-                let received = receiver.recv(&mut [0; 2000]).is_ok();
-                counted.fetch_add(u64::from(received), Ordering::Relaxed);
-            }
-        });
-        let ends = Arc::clone(&is_ending);
-        let sending = thread::spawn(move || {
-            while !ends.load(Ordering::Relaxed) {
-                // Nobody answers ARP requests while the NIC is gone: then sending fails.
-                (0..20).for_each(|_| drop(socket.send(&[0x77; 1000])));
-                thread::sleep(Duration::from_millis(5));
-            }
-        });
-        Ok(Self { is_ending, answers, threads: vec![receiving, sending] })
-    }
-
-    fn answers(&self) -> u64 {
-        self.answers.load(Ordering::Relaxed)
-    }
-
-    /// Waits for more answers.
-    fn wait_for_answers(&self, count: u64) -> Result<()> {
-        let before = self.answers();
-        wait::until("echoed datagrams", RECOVERY, || Ok((self.answers() >= before + count).then_some(())))
-    }
-}
-
-impl Drop for Traffic {
-    fn drop(&mut self) {
-        self.is_ending.store(true, Ordering::Relaxed);
-        self.threads.drain(..).for_each(|thread| drop(thread.join()));
-    }
-}
-
+#[test]
 fn carries_bursts_and_batches_without_a_mistake() -> Result<()> {
     let rig = Rig::boot("")?;
     let traffic = Traffic::start(rig.node.udp(7)?)?;
@@ -172,6 +70,7 @@ fn carries_bursts_and_batches_without_a_mistake() -> Result<()> {
     ensure_no_mistake(nic)
 }
 
+#[test]
 fn is_unplugged_in_the_middle_of_traffic() -> Result<()> {
     let rig = Rig::boot("")?;
     let traffic = Traffic::start(rig.node.udp(7)?)?;
@@ -187,6 +86,7 @@ fn is_unplugged_in_the_middle_of_traffic() -> Result<()> {
     ensure_no_mistake(model(&rig)?)
 }
 
+#[test]
 fn survives_a_link_that_flaps_a_thousand_times() -> Result<()> {
     let rig = Rig::boot("")?;
     let nic = model(&rig)?;
@@ -208,6 +108,7 @@ fn survives_a_link_that_flaps_a_thousand_times() -> Result<()> {
     ensure_no_mistake(nic)
 }
 
+#[test]
 fn follows_the_link_to_another_speed() -> Result<()> {
     let rig = Rig::boot("")?;
     let nic = model(&rig)?;
@@ -227,6 +128,7 @@ fn follows_the_link_to_another_speed() -> Result<()> {
     ensure_no_mistake(nic)
 }
 
+#[test]
 fn counts_what_is_damaged_and_goes_on() -> Result<()> {
     let rig = Rig::boot("")?;
     let nic = model(&rig)?;
@@ -256,6 +158,7 @@ fn counts_what_is_damaged_and_goes_on() -> Result<()> {
     ensure_no_mistake(nic)
 }
 
+#[test]
 fn starts_a_chip_anew_that_is_in_trouble() -> Result<()> {
     let rig = Rig::boot("")?;
     let nic = model(&rig)?;
@@ -296,6 +199,7 @@ fn boot_unplugged() -> Result<Rig> {
     Ok(rig)
 }
 
+#[test]
 fn waits_for_a_chip_that_does_not_start() -> Result<()> {
     let rig = boot_unplugged()?;
     let nic = model(&rig)?;
@@ -317,6 +221,7 @@ fn waits_for_a_chip_that_does_not_start() -> Result<()> {
     Ok(())
 }
 
+#[test]
 fn refuses_descriptors_that_make_no_sense() -> Result<()> {
     let rig = boot_unplugged()?;
     let nic = model(&rig)?;
@@ -326,7 +231,7 @@ fn refuses_descriptors_that_make_no_sense() -> Result<()> {
         rig.node.console().wait_for("0424:", PATIENCE).with_context(|| format!("{descriptors:?}"))?;
         rig.node.board().unplug_nic()?;
         // The console shows the node in good health.
-        ensure!(!super::shell::run(&rig.node, "help")?.is_empty());
+        ensure!(!tests::shell::run(&rig.node, "help")?.is_empty());
     }
     for descriptors in [Descriptors::WithoutInterrupt, Descriptors::Right] {
         nic.with(|nic| nic.core().faults.descriptors = descriptors);

@@ -9,10 +9,10 @@ use tests::node::{self, BOOT, PATIENCE, Rig, TestNode};
 use tests::wait;
 
 #[test]
-pub(super) fn the_nic_is_unplugged_and_plugged_in_again() -> Result<()> {
+fn the_nic_is_unplugged_and_plugged_in_again() -> Result<()> {
     let rig = Rig::boot("")?;
     for round in 1..=3 {
-        // While the node is idle: QEMU 10 fails an assertion when a device goes while its DWC2 model retries a transfer.
+        // While the node is idle: QEMU 10 fails an assertion when its usb-net goes while its DWC2 model retries a transfer.
         rig.node.board().unplug_nic().with_context(|| format!("round {round}: {}", rig.node.board().messages()))?;
         rig.node.console().wait_for("was unplugged", PATIENCE).with_context(|| format!("round {round}"))?;
         let skip = rig.dhcp.as_ref().map_or(0, |dhcp| dhcp.received().len());
@@ -46,7 +46,7 @@ fn without_a_nic_shell_and_telemetry_run_and_the_network_comes_with_the_nic() ->
     for _ in 0..2 {
         node.console().wait_for(|line: &str| line.contains(" mem ") && line.contains("cpu"), BOOT)?;
     }
-    let help = super::shell::run(&node, "help")?;
+    let help = tests::shell::run(&node, "help")?;
     ensure!(help.iter().any(|line| line.contains("status")), "help says {help:?}");
     node.board().plug_nic()?;
     node.wait_until_up()?;

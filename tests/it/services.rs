@@ -1,4 +1,4 @@
-//! The classic services: echo (RFC 862), discard (RFC 863), chargen (RFC 864).
+//! The classic services: echo (RFC 862), discard (RFC 863), chargen (RFC 864). On every NIC.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
@@ -14,7 +14,7 @@ const MEBIBYTE: usize = 1 << 20;
 const TRANSFER: Duration = Duration::from_secs(120);
 
 #[test]
-pub(super) fn sixteen_clients_at_once_get_every_byte_of_a_mebibyte_back() -> Result<()> {
+fn sixteen_clients_at_once_get_every_byte_of_a_mebibyte_back() -> Result<()> {
     let rig = Rig::boot("")?;
     let address = rig.node.tcp(7)?;
     // Threads live in the network of the thread that starts them.
@@ -54,7 +54,7 @@ fn many_connections_after_one_another_are_all_served() -> Result<()> {
 }
 
 #[test]
-pub(super) fn udp_echo_returns_datagrams_of_every_size() -> Result<()> {
+fn udp_echo_returns_datagrams_of_every_size() -> Result<()> {
     let rig = Rig::boot("")?;
     let mut random = Random::new(7);
     for len in [0, 1, 2, 3, 10, 100, 511, 512, 513, 1000, 1471, 1472] {

@@ -3,35 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use tests::lab::{Lab, NODE, Wire};
 use tests::malformed::Random;
-use tests::node::{self, BOOT, PATIENCE, Rig, TestNode};
-
-/// What the shell shows when it waits for a command, behind the node's name.
-const PROMPT: &str = "> ";
-/// A command that does not exist: the shell says so with the word in quotes, and so tells where an output ends.
-const END: &str = "end-of-output";
-
-/// Types a command and returns the lines that it prints, and log lines among them.
-pub(crate) fn run(node: &TestNode, command: &str) -> Result<Vec<String>> {
-    let console = node.console();
-    console.skip();
-    console.send_line(command)?;
-    console.send_line(END)?;
-    let mut lines = Vec::new();
-    let typed = [command, END].map(|typed| format!("{PROMPT}{typed}"));
-    console
-        .wait_for(
-            |line: &str| {
-                let is_end = line.contains(&format!("'{END}'"));
-                if !is_end && !typed.iter().any(|typed| line.ends_with(typed)) {
-                    lines.push(line.to_owned());
-                }
-                is_end
-            },
-            PATIENCE,
-        )
-        .with_context(|| format!("the output of {command:?}"))?;
-    Ok(lines)
-}
+use tests::node::{self, BOOT, PATIENCE, Rig};
+use tests::shell::{PROMPT, run};
 
 #[test]
 fn help_names_every_command() -> Result<()> {

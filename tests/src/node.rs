@@ -1,6 +1,5 @@
 //! A booted node, and what can be asked of it from the other side of the wire.
 
-use std::cell::Cell;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
@@ -84,40 +83,26 @@ pub fn machine() -> Result<Machine> {
     if let Ok(name) = std::env::var(MACHINE_VARIABLE) {
         return name.parse().context(MACHINE_VARIABLE);
     }
-    let program = std::env::current_exe().context("the test binary's name")?;
-    let name = program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    // Cargo puts a hash behind it.
-    Ok(name.split('-').next().and_then(|name| name.parse().ok()).unwrap_or_default())
+    Ok(program_name()?.parse().unwrap_or_default())
 }
 
-/// Returns the NIC that nodes have when a test does not ask for one: that of `MINIPIRACK_NIC`, or QEMU's own.
+/// Returns the NIC that nodes have when a test does not ask for one: that of `MINIPIRACK_NIC`, or the one that the test binary
+/// is named after, or QEMU's own.
 ///
 /// # Errors
 /// When the variable names none.
 pub fn nic_kind() -> Result<NicKind> {
-    if let Some(kind) = THREAD_NIC.get() {
-        return Ok(kind);
-    }
     match std::env::var(NIC_VARIABLE) {
         Ok(name) => name.parse().map_err(|error| anyhow!("{NIC_VARIABLE}: {error}")),
-        Err(_) => Ok(NicKind::default()),
+        Err(_) => Ok(program_name()?.parse().unwrap_or_default()),
     }
 }
 
-thread_local! {
-    /// The NIC of the test that this thread runs.
-    static THREAD_NIC: Cell<Option<NicKind>> = const { Cell::new(None) };
-}
-
-/// Runs a test whose nodes have another NIC, unless they ask for one.
-///
-/// # Errors
-/// Those of the test.
-pub fn with_nic<T>(kind: NicKind, test: impl FnOnce() -> Result<T>) -> Result<T> {
-    let before = THREAD_NIC.replace(Some(kind));
-    let result = test();
-    THREAD_NIC.set(before);
-    result
+/// Returns the test binary's name, without the hash that cargo puts behind it.
+fn program_name() -> Result<String> {
+    let program = std::env::current_exe().context("the test binary's name")?;
+    let name = program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(name.split('-').next().unwrap_or_default().to_owned())
 }
 
 /// A running node.

@@ -1,0 +1,4 @@
+//! The network's tests through the driver of the LAN7800, the NIC of a Pi 3B+.
+#![forbid(unsafe_code)]
+
+mod lan;
