@@ -9,12 +9,14 @@ use drivers::led::Led;
 use drivers::uart::Console;
 use embassy_executor::{SpawnError, Spawner, task};
 use log::{error, warn};
-use net::{Stack, address, http, services};
+use net::{Stack, address, http, portal, services};
 use nic::exchange::FrameExchange;
 use nic::genet::Genet;
 use nic::usbnet::BoardInfo;
 use rpi_pac::{dwc2, genet};
 use safe_mmio::UniqueMmioPointer;
+use sockets::name::QUESTIONS;
+use sockets::network::PLACES;
 use usb::bus::Bus;
 use usb::dwc2::Controller;
 
@@ -23,7 +25,7 @@ use crate::node::{MANAGER, Node, SharedMailbox};
 use crate::pages::NodePages;
 use crate::sampler::{self, FixedMemory};
 use crate::shell_node::CommandNode;
-use crate::workloads::{self, NodeEnv};
+use crate::workloads::{self, NETWORK, NodeEnv};
 use crate::{announce, certificate, console, locate, mem, syslog};
 
 /// The USB controller with its registers.
@@ -60,6 +62,12 @@ pub(crate) fn spawn_network(
         for _ in 0..HTTP_CLIENTS {
             spawner.spawn(http_task(pages, stack)?);
         }
+    }
+    for place in 0..PLACES {
+        spawner.spawn(portal_task(stack, place)?);
+    }
+    for place in 0..QUESTIONS {
+        spawner.spawn(names_task(stack, place)?);
     }
     for core in 1..=WORKERS {
         spawner.spawn(answer_task(node, stack, core)?);
@@ -231,6 +239,16 @@ async fn http_task(pages: &'static NodePages, stack: &'static Stack) {
 #[task(pool_size = WORKERS)]
 async fn answer_task(node: &'static Node, stack: &'static Stack, core: usize) {
     workloads::answer(node, stack, core).await
+}
+
+#[task(pool_size = PLACES)]
+async fn portal_task(stack: &'static Stack, place: usize) {
+    portal::serve(stack, &NETWORK, place).await
+}
+
+#[task(pool_size = QUESTIONS)]
+async fn names_task(stack: &'static Stack, place: usize) {
+    portal::answer_questions(stack, &NETWORK, place).await
 }
 
 #[task(pool_size = 4)]

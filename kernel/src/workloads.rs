@@ -12,6 +12,7 @@ use embassy_sync::signal::Signal;
 use embassy_time::Duration;
 use net::time::{self, MeasureError};
 use net::{PingError, Stack};
+use sockets::Network;
 use workload::{BoxFuture, Env, Observation, PingFailure, TimeFailure, TimeReading};
 
 use crate::cpu::{CORES, current_core};
@@ -54,7 +55,14 @@ async fn ask(question: Question) -> Option<Answer> {
     }
 }
 
+/// The network, as cores 1-3 have it.
+pub(crate) static NETWORK: Network = Network::new();
+
 impl Env for NodeEnv {
+    fn network(&self) -> &'static Network {
+        &NETWORK
+    }
+
     fn ping(&self, peer: IpAddr, len: usize, timeout: Duration) -> BoxFuture<'_, Result<Duration, PingFailure>> {
         Box::pin(async move {
             match ask(Question::Ping { peer, len, timeout }).await {

@@ -25,6 +25,7 @@ mod groups;
 pub mod http;
 pub mod mdns;
 pub mod ping;
+pub mod portal;
 mod random;
 pub mod services;
 pub mod settings;

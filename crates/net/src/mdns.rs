@@ -20,11 +20,11 @@ use crate::socket::udp::{Datagram, UdpSocket};
 use crate::stack::Stack;
 
 /// Port and groups of mDNS (RFC 6762, section 3).
-const PORT: u16 = 5353;
-const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+pub(crate) const PORT: u16 = 5353;
+pub(crate) const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xFF02, 0, 0, 0, 0, 0, 0, 0xFB);
 /// Section 11: so that a receiver can tell that no router was in between.
-const HOP_LIMIT: u8 = 255;
+pub(crate) const HOP_LIMIT: u8 = 255;
 
 const PACKETS: usize = 8;
 const MESSAGE_LEN: usize = 1452;

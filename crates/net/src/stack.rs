@@ -51,6 +51,8 @@ pub(crate) struct Inner {
     pub(crate) device: Device,
     pub(crate) pinger: Pinger,
     stuck: Vec<Stuck>,
+    /// TCP sockets of programs on other cores.
+    guests: Vec<SocketHandle>,
 }
 
 /// A UDP socket whose queue does not get shorter.
@@ -112,7 +114,7 @@ impl Stack {
             next_port: Cell::new(EPHEMERAL.start + (settings.seed >> 32) as u16 % EPHEMERAL_COUNT),
             shared,
             settings,
-            inner: RefCell::new(Inner { iface, sockets, device, pinger, stuck: Vec::new() }),
+            inner: RefCell::new(Inner { iface, sockets, device, pinger, stuck: Vec::new(), guests: Vec::new() }),
             sweep: Cell::new(Instant::MIN),
             ipv4: RefCell::new(None),
             clock: Clock::new(),
@@ -285,6 +287,32 @@ impl Stack {
         let port = self.next_port.get();
         self.next_port.set(if port + 1 == EPHEMERAL.end { EPHEMERAL.start } else { port + 1 });
         port
+    }
+
+    /// Notes that a TCP socket belongs to a program on another core.
+    pub(crate) fn add_guest(&self, handle: SocketHandle) {
+        self.inner.borrow_mut().guests.push(handle);
+    }
+
+    /// Forgets that.
+    pub(crate) fn remove_guest(&self, handle: SocketHandle) {
+        self.inner.borrow_mut().guests.retain(|guest| *guest != handle);
+    }
+
+    /// Returns whether one of the node's own services listens on this port.
+    pub(crate) fn is_taken_tcp(&self, port: u16) -> bool {
+        let inner = self.inner.borrow();
+        let is_taken = |(handle, socket): (SocketHandle, &Socket<'_>)| {
+            matches!(socket, Socket::Tcp(socket) if socket.listen_endpoint().port == port)
+                && !inner.guests.contains(&handle)
+        };
+        port != 0 && inner.sockets.iter().any(is_taken)
+    }
+
+    /// Returns whether there is a UDP socket on this port.
+    pub(crate) fn is_taken_udp(&self, port: u16) -> bool {
+        let is_taken = |socket: &Socket<'_>| matches!(socket, Socket::Udp(socket) if socket.endpoint().port == port);
+        port != 0 && self.inner.borrow().sockets.iter().any(|(_, socket)| is_taken(socket))
     }
 
     /// Does one round. Returns after how many microseconds the next is due; `None` if more waits to be done at once.

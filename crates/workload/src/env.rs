@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use core::net::IpAddr;
 
 use embassy_time::{Duration, Instant};
+use sockets::Network;
 use telemetry::{NetInfo, Sample};
 
 use crate::BoxFuture;
@@ -25,6 +26,14 @@ pub trait Env: Sync {
     /// Asks a time server, once. The future may be dropped.
     fn ask_time(&self) -> BoxFuture<'_, Result<TimeReading, TimeFailure>> {
         Box::pin(async { Err(TimeFailure::NoServer) })
+    }
+
+    /// Returns the network, for sockets that work on any core.
+    ///
+    /// What this default opens waits for ever: it is for tests that need no sockets.
+    fn network(&self) -> &'static Network {
+        static NOWHERE: Network = Network::new();
+        &NOWHERE
     }
 
     /// Returns the time. Tests have a clock of their own that moves when it is read.

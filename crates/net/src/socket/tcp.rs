@@ -26,7 +26,7 @@ const HANDSHAKE_TIMEOUT: smoltcp::time::Duration = smoltcp::time::Duration::from
 /// How long a connection may be silent before the peer is asked whether it is still there.
 const KEEP_ALIVE: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(10);
 /// How long to wait for a peer to say good-bye after we have.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a TCP operation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -205,6 +205,16 @@ impl TcpSocket {
         self.with(|socket| socket.remote_endpoint()).map(SocketAddr::from)
     }
 
+    /// Returns our own address.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.with(|socket| socket.local_endpoint()).map(SocketAddr::from)
+    }
+
+    /// Returns which socket of smoltcp's it is.
+    pub(crate) fn handle(&self) -> SocketHandle {
+        self.handle
+    }
+
     /// Returns whether the connection is gone, or none was made.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -222,7 +232,7 @@ impl TcpSocket {
         (TcpReader { socket: self }, TcpWriter { socket: self })
     }
 
-    fn with<R>(&self, f: impl FnOnce(&mut tcp::Socket<'static>) -> R) -> R {
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut tcp::Socket<'static>) -> R) -> R {
         f(self.stack.inner.borrow_mut().sockets.get_mut::<tcp::Socket<'static>>(self.handle))
     }
 }

@@ -2,7 +2,7 @@
 
 use core::future::poll_fn;
 use core::net::{IpAddr, SocketAddr};
-use core::task::Poll;
+use core::task::{Context, Poll};
 
 use alloc::vec;
 use embedded_io_async::{ErrorKind, ErrorType};
@@ -106,22 +106,59 @@ impl UdpSocket {
         Ok(())
     }
 
+    /// Returns the port.
+    pub(crate) fn port(&self) -> u16 {
+        self.with(|socket| socket.endpoint().port)
+    }
+
+    /// Has the task woken when there may be room for another datagram to be sent.
+    pub(crate) fn register_send_waker(&mut self, cx: &Context<'_>) {
+        self.with(|socket| socket.register_send_waker(cx.waker()));
+    }
+
+    /// Has the stack send what is queued.
+    pub(crate) fn kick(&self) {
+        self.stack.kick();
+    }
+
+    /// Waits until all is sent.
+    pub(crate) fn poll_sent(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.stack.kick();
+        self.with(|socket| {
+            if socket.send_queue() == 0 {
+                return Poll::Ready(());
+            }
+            socket.register_send_waker(cx.waker());
+            Poll::Pending
+        })
+    }
+
+    /// Has `take` look at the next datagram, its sender and the address that it was sent to.
+    pub(crate) fn poll_recv_with<R>(
+        &mut self,
+        cx: &Context<'_>,
+        take: impl FnOnce(&[u8], SocketAddr, Option<IpAddr>) -> R,
+    ) -> Poll<R> {
+        self.with(|socket| match socket.recv() {
+            Ok((data, meta)) => {
+                Poll::Ready(take(data, SocketAddr::from(meta.endpoint), meta.local_address.map(IpAddr::from)))
+            }
+            Err(_) => {
+                socket.register_recv_waker(cx.waker());
+                Poll::Pending
+            }
+        })
+    }
+
     /// Waits for a datagram and copies as much of it as fits into `buffer`.
     pub async fn recv_from(&mut self, buffer: &mut [u8]) -> Datagram {
         poll_fn(|cx| {
-            self.with(|socket| match socket.recv() {
-                Ok((data, meta)) => {
-                    let len = data.len().min(buffer.len());
-                    if let (Some(to), Some(from)) = (buffer.get_mut(..len), data.get(..len)) {
-                        to.copy_from_slice(from);
-                    }
-                    let (peer, local) = (SocketAddr::from(meta.endpoint), meta.local_address.map(IpAddr::from));
-                    Poll::Ready(Datagram { len, peer, local })
+            self.poll_recv_with(cx, |data, peer, local| {
+                let len = data.len().min(buffer.len());
+                if let (Some(to), Some(from)) = (buffer.get_mut(..len), data.get(..len)) {
+                    to.copy_from_slice(from);
                 }
-                Err(_) => {
-                    socket.register_recv_waker(cx.waker());
-                    Poll::Pending
-                }
+                Datagram { len, peer, local }
             })
         })
         .await

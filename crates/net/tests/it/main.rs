@@ -7,6 +7,7 @@ mod ipv6;
 mod lab;
 mod malformed;
 mod mdns;
+mod portal;
 mod services;
 mod syslog;
 mod time;
