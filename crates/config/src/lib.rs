@@ -1,8 +1,9 @@
-//! What a node is told at boot: the command line.
+//! What a node is told at boot: its command line, and node.toml, authorized_keys and rack.key of its initramfs.
 //!
-//! `name=web-1 ip=10.0.0.7/24,10.0.0.1 workload=cpu:load=50%` becomes a [`Config`]. Nothing on it can stop a node from
-//! booting: what is not understood is left at its default and kept as a [`Warning`] that names key and value and says
-//! what is allowed.
+//! `name=web-1 ip=10.0.0.7/24,10.0.0.1 workload=cpu:load=50%` becomes a [`Config`], and so does the same in node.toml: one
+//! table of keys ([`keys::KEYS`]) serves both, and the command line overrides the file. Nothing in them can stop a node from
+//! booting: what is not understood is left as it was and kept as a [`Warning`] that names line, key and value and says
+//! what is allowed or may have been meant.
 //!
 //! Words are separated by white space; in double quotes it is part of the word (`workload="ping:peer=a b"`). When a key
 //! is repeated the last one counts, as in Linux, except for `workload` and `ssh-key`. The firmware of a Pi adds words of its own for Linux, which
@@ -10,8 +11,12 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
+mod file;
 pub mod keys;
 mod nearest;
+mod toml;
 mod types;
 mod value;
 mod warning;
@@ -19,8 +24,9 @@ mod words;
 
 use core::net::IpAddr;
 
+pub use file::{AUTHORIZED_KEYS, FILE_LEN_MAX, Files, NODE_TOML, RACK_KEY};
 use heapless::{String, Vec};
-use keys::Key;
+use keys::{Key, Section};
 pub use types::{HOST_LEN, Host, Ip, Level, Mqtt, Peer, RackSecret, SHORT_LEN, SshKey, Syslog, Transport, UsbNet};
 pub use warning::{Place, Reason, Warning};
 
@@ -33,7 +39,7 @@ pub const MAX_WORKLOADS: usize = 8;
 /// How many SSH keys a node can be given.
 pub const MAX_SSH_KEYS: usize = 16;
 /// How many warnings are kept; further ones are counted.
-pub const MAX_WARNINGS: usize = 8;
+pub const MAX_WARNINGS: usize = 16;
 
 /// What a node is told at boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,21 +120,32 @@ impl Config {
     /// Reads a command line.
     #[must_use]
     pub fn parse(line: &[u8]) -> Self {
-        let mut config = Self::default();
-        for word in words::split(line) {
-            if let Err(reason) = config.apply(word) {
-                let (key, value) = words::key_and_value(word);
-                let warning = Warning::new(Place::CommandLine, key, value, reason);
-                if config.warnings.push(warning).is_err() {
-                    config.warnings_dropped += 1;
-                }
-            }
-        }
-        config
+        Self::read(Files::default(), line)
     }
 
-    fn apply(&mut self, word: &[u8]) -> Result<(), Reason> {
-        let (key, value) = words::key_and_value(word);
+    /// Returns whether nobody can change the node over the network.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.ssh_keys.is_empty() || !self.ssh
+    }
+
+    fn apply_line(&mut self, line: &[u8]) {
+        let mut has_workload = false;
+        for word in words::split(line) {
+            let (key, value) = words::key_and_value(word);
+            let is_workload = Key::find(key).is_some_and(|key| key.section == Section::Workload);
+            if is_workload && !has_workload {
+                // Those of the file.
+                self.workloads.clear();
+                has_workload = true;
+            }
+            if let Err(reason) = self.apply(key, value) {
+                self.warn(Warning::new(Place::CommandLine, key, value, reason));
+            }
+        }
+    }
+
+    fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Reason> {
         match (Key::find(key), value) {
             (Some(key), Some(value)) => key.read(self, value),
             (Some(_), None) => Err(Reason::NoValue),

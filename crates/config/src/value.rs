@@ -194,10 +194,15 @@ pub(crate) fn workload(text: &str) -> Result<String<WORKLOAD_LEN>, Reason> {
 /// (RFC 8709, section 4).
 const ED25519_PREFIX: &[u8; 19] = b"\0\0\0\x0bssh-ed25519\0\0\0\x20";
 
-/// Reads a key as authorized_keys has it (sshd(8): options, type, base64, comment), or only the base64.
+/// Reads a key as authorized_keys has it (sshd(8): type, base64, comment), or only the base64.
 pub(crate) fn ssh_key(text: &str) -> Result<SshKey, Reason> {
-    let mut words = text.split_ascii_whitespace().skip_while(|&word| word != "ssh-ed25519");
-    let text = words.nth(1).unwrap_or(text);
+    let mut words = text.split_ascii_whitespace();
+    let text = match (words.next(), words.next()) {
+        (Some("ssh-ed25519"), Some(key)) => key,
+        (Some(key), None) => key,
+        // Options restrict what a key may do (sshd(8)), and a node would not obey them.
+        _ => return Err(Reason::SshKey),
+    };
     let mut blob = [0; ED25519_PREFIX.len() + 32];
     let blob = Base64::decode(text, &mut blob).map_err(|_| Reason::SshKey)?;
     let key = blob.strip_prefix(ED25519_PREFIX).ok_or(Reason::SshKey)?;

@@ -1,16 +1,16 @@
 //! Telling the user what was not understood.
 
 use core::ascii;
-use core::fmt;
+use core::fmt::{self, Write};
 
 use heapless::String;
 use thiserror::Error;
 
-use crate::keys::{KEYS, Key, Kind};
+use crate::keys::{KEYS, Key, Kind, Section};
 use crate::nearest::nearest;
 
 /// How much of the word is shown. Longer ones end in "...".
-const EXCERPT_LEN: usize = 60;
+const EXCERPT_LEN: usize = 80;
 const ELLIPSIS: &str = "...";
 
 /// A word that was not understood. Displays as one line, which never has a secret in it.
@@ -29,7 +29,7 @@ pub struct Warning {
 }
 
 /// Where a word stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// On the command line.
     CommandLine,
@@ -87,6 +87,33 @@ pub enum Reason {
     /// The value is empty or too long.
     #[error("not a workload")]
     Workload,
+    /// The key belongs into another table of the file.
+    #[error("it belongs into the table [{0}]")]
+    Misplaced(Section),
+    /// The key was set before.
+    #[error("set a second time")]
+    Twice,
+    /// There is a list where one value is expected.
+    #[error("a list, where one value is expected")]
+    List,
+    /// A parameter of a workload has what separates parameters.
+    #[error("a comma in a workload's parameter")]
+    Comma,
+    /// A workload has no name.
+    #[error("a workload without a name")]
+    NoName,
+    /// There is no such table.
+    #[error("unknown table")]
+    UnknownTable,
+    /// The line is no TOML.
+    #[error("no TOML")]
+    Syntax,
+    /// The file is too long.
+    #[error("the file has more than 32 KiB")]
+    FileLength,
+    /// The file is not UTF-8 from here on.
+    #[error("not UTF-8 text")]
+    FileText,
     /// There are more workloads than can be run.
     #[error("one workload too many")]
     TooManyWorkloads,
@@ -128,20 +155,51 @@ impl Warning {
         }
         Self { place, word, allowed: known.map(|key| key.allowed), nearest, reason }
     }
+
+    /// About a file as a whole, from a line on.
+    pub(crate) fn note(place: Place, reason: Reason) -> Self {
+        Self { place, word: String::new(), allowed: None, nearest: None, reason }
+    }
+
+    pub(crate) fn of_table(place: Place, name: &str, nearest: Option<&'static str>) -> Self {
+        let mut warning = Self { nearest, ..Self::note(place, Reason::UnknownTable) };
+        for part in ["[", name, "]"] {
+            excerpt(part.as_bytes(), &mut warning.word);
+        }
+        warning
+    }
+
+    /// About what is no TOML. The line itself is not shown: there may be a secret on it.
+    pub(crate) fn of_syntax(place: Place, column: usize, what: &str) -> Self {
+        let mut warning = Self::note(place, Reason::Syntax);
+        // What is too long is cut off.
+        let _ = write!(warning.word, "column {column}: ");
+        excerpt(what.as_bytes(), &mut warning.word);
+        warning
+    }
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} ignored: {}", self.place, self.word, self.reason)?;
-        match (self.allowed, self.nearest) {
-            (Some(allowed), _) => write!(f, "; allowed: {allowed}"),
-            (None, Some(nearest)) => write!(f, "; did you mean {nearest}?"),
-            (None, None) => {
-                f.write_str("; known keys:")?;
-                KEYS.iter().try_for_each(|key| write!(f, " {}", key.name))
-            }
+        match self.reason {
+            Reason::Syntax => return write!(f, "{}, {}; the line is ignored", self.place, self.word),
+            Reason::FileLength => return write!(f, "{}: {}; it is ignored", self.place, self.reason),
+            Reason::FileText => return write!(f, "{}: {}; the rest is ignored", self.place, self.reason),
+            reason => write!(f, "{}: {} ignored: {reason}", self.place, self.word)?,
+        }
+        match (self.reason, self.allowed, self.nearest) {
+            (Reason::Misplaced(_) | Reason::Twice | Reason::List | Reason::Comma, ..) => Ok(()),
+            (Reason::UnknownTable, _, None) => list(f, "tables", Section::ALL.into_iter().map(Section::name)),
+            (_, _, Some(nearest)) => write!(f, "; did you mean {nearest}?"),
+            (_, Some(allowed), _) => write!(f, "; allowed: {allowed}"),
+            (_, None, None) => list(f, "keys", KEYS.iter().map(|key| key.name)),
         }
     }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, what: &str, mut names: impl Iterator<Item = &'static str>) -> fmt::Result {
+    write!(f, "; known {what}:")?;
+    names.try_for_each(|name| write!(f, " {name}"))
 }
 
 /// Adds what there is room for; a text that ends in "..." is full.
