@@ -11,6 +11,8 @@ mod board;
 mod boot;
 #[path = "it/certify.rs"]
 mod certify;
+#[path = "it/config.rs"]
+mod config;
 #[path = "it/crash.rs"]
 mod crash;
 #[path = "it/discovery.rs"]

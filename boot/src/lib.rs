@@ -85,6 +85,9 @@ linker_range!(
     /// Returns where constants are.
     rodata, __text_end, __rodata_end);
 linker_range!(
+    /// Returns the memory for what the firmware hands over. It begins where the image's file ends.
+    handover, __handover, __handover_end);
+linker_range!(
     /// Returns where all stacks are, guard pages included.
     stacks, __stacks, __stacks_end);
 linker_range!(

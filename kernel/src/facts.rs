@@ -14,8 +14,6 @@ use drivers::mailbox::{
 use heapless::{String, Vec};
 use log::warn;
 
-use crate::mem;
-
 /// What is known about the board.
 pub(crate) struct BoardFacts {
     /// The SoC.
@@ -40,7 +38,7 @@ pub(crate) struct BoardFacts {
 
 impl BoardFacts {
     /// Asks the firmware; what it does not tell comes from the device tree.
-    pub(crate) fn find(soc: Soc, mailbox: &mut Mailbox<'_>, device_tree: usize) -> Self {
+    pub(crate) fn find(soc: Soc, mailbox: &mut Mailbox<'_>, device_tree: Option<&[u8]>) -> Self {
         let mut ask = Asker { mailbox };
         let revision = ask.get(&BoardRevision);
         // The firmware tells of the first GiB only.
@@ -59,7 +57,7 @@ impl BoardFacts {
         if let Some(line) = ask.get(&CommandLine) {
             facts.set_command_line(&line);
         }
-        if let Some(tree) = mem::device_tree(device_tree, low_memory).and_then(read) {
+        if let Some(tree) = device_tree.and_then(read) {
             facts.complete(&tree);
         }
         if facts.model.is_empty() {

@@ -7,6 +7,7 @@ extern crate alloc;
 mod announce;
 mod board;
 mod certificate;
+mod configuration;
 mod console;
 mod cpu;
 mod facts;
@@ -81,6 +82,8 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
         Err(midr) => fault::refuse_board(format_args!("unknown processor, MIDR {midr:#x}")),
     };
     let facts = soc.facts();
+    // Before anything has memory of its own.
+    let handover = mem::handover::take(device_tree);
     let mut pool = mem::init(facts.dma_offset);
     interrupt::init(blocks.interrupts);
 
@@ -89,16 +92,11 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let mut gpio = Gpio::new(blocks.gpio);
     run_at_full_speed(&mut mailbox);
     let (uart, uart_irq) = open_console(blocks.uart0, blocks.mini_uart, &mut gpio, facts, &mut mailbox);
-    let board = BoardFacts::find(soc, &mut mailbox, device_tree);
+    let board = BoardFacts::find(soc, &mut mailbox, handover.device_tree);
     info!("MiniPiRack {VERSION} on {}, {}", board.model, soc);
     // Early: its first numbers take time.
     let rng = start_rng(blocks.rng, board.is_emulated);
-    let config = Config::parse(&board.command_line);
-    log::set_max_level(level(config.log));
-    config.warnings.iter().for_each(|warning| warn!("{warning}"));
-    if !config.ssh_keys.is_empty() {
-        warn!("SSH keys known: {}, but this version has no SSH server yet", config.ssh_keys.len());
-    }
+    let config = configuration::read(handover.initramfs, &board.command_line);
     let watchdog = Watchdog::new(blocks.pm);
     let crashes = report_last_life(watchdog.reset_reason());
 
@@ -292,16 +290,6 @@ fn node_info(config: &Config, board: &BoardFacts) -> NodeInfo {
         is_emulated: board.is_emulated,
         version: VERSION,
         build: option_env!("MINIPIRACK_BUILD").unwrap_or("unknown"),
-    }
-}
-
-fn level(level: config::Level) -> LevelFilter {
-    match level {
-        config::Level::Error => LevelFilter::Error,
-        config::Level::Warn => LevelFilter::Warn,
-        config::Level::Info => LevelFilter::Info,
-        config::Level::Debug => LevelFilter::Debug,
-        config::Level::Trace => LevelFilter::Trace,
     }
 }
 

@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hal::dma::{BusAddr, CACHE_LINE, Direction, DmaBackend, DmaPool, PhysAddr};
 
+pub(crate) mod handover;
 pub(crate) mod heap;
 pub(crate) mod stacks;
 
@@ -115,27 +116,6 @@ fn for_each_line(start: NonNull<u8>, len: usize, mut maintain: impl FnMut(usize)
 
 fn barrier() {
     aarch64_cpu::asm::barrier::dsb(aarch64_cpu::asm::barrier::SY);
-}
-
-/// Returns the device tree at `address`, if the firmware left one in RAM below `ram_end`.
-///
-/// Call it before page 0 is unmapped.
-pub(crate) fn device_tree(address: usize, ram_end: u64) -> Option<&'static [u8]> {
-    use drivers::device_tree::{HEADER_LEN, blob_len};
-    let limit = usize::try_from(ram_end).ok()?.min(0x4000_0000);
-    let readable = |len: usize| {
-        let range = address..address.checked_add(len)?;
-        // SAFETY: RAM ends at `ram_end`, says the firmware, and no device has been told to write anywhere yet.
-        let is_mapped = address != 0 && unsafe { boot::map_read_only(range, limit) };
-        // SAFETY: just mapped; nobody writes there: it is neither heap, nor DMA memory, nor image (checked below).
-        is_mapped.then(|| unsafe { slice::from_raw_parts(core::ptr::with_exposed_provenance::<u8>(address), len) })
-    };
-    let ours = boot::image().start..boot::ram_end();
-    if ours.contains(&address) {
-        return None;
-    }
-    let len = blob_len(readable(HEADER_LEN)?.first_chunk()?)?;
-    readable(len)
 }
 
 /// Takes the black box's memory at boot; the second time there is nothing to take.

@@ -262,10 +262,13 @@ pub struct NodeConfig {
     pub machine: Machine,
     /// The flat image.
     pub image: PathBuf,
-    /// What enters the image, if it is not QEMU itself. Then there is no command line: QEMU has one only for its own way.
+    /// What enters the image, if it is not QEMU itself. Then there are no command line and no initramfs: QEMU has these only
+    /// for its own way.
     pub firmware: Option<Firmware>,
     /// The command line that the node finds through the mailbox.
     pub command_line: String,
+    /// A cpio archive that the node finds in memory, as the Pi's firmware loads one.
+    pub initramfs: Option<PathBuf>,
     /// The NIC, if there is one.
     pub nic: Option<UsbNet>,
     /// What the NIC is plugged into.
@@ -303,6 +306,7 @@ impl NodeConfig {
             image: image.into(),
             firmware: None,
             command_line: String::new(),
+            initramfs: None,
             nic: Some(UsbNet::default()),
             network: Network::user(),
             pcap: None,
@@ -334,6 +338,9 @@ impl NodeConfig {
             arguments.option("-kernel", &self.image);
             if !self.command_line.is_empty() {
                 arguments.option("-append", &self.command_line);
+            }
+            if let Some(file) = &self.initramfs {
+                arguments.option("-initrd", file);
             }
         }
         arguments.option("-display", "none");

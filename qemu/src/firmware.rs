@@ -22,6 +22,8 @@ pub struct Firmware {
     pub midr: Option<u32>,
     /// Where the image is loaded and entered: a multiple of 64 KiB, and not the first.
     pub load_address: u32,
+    /// Where the image is told that a device tree is; 0 for none. To put one there takes an argument of QEMU's (`-device loader`).
+    pub device_tree: u32,
 }
 
 /// Where the firmware of every 64-bit Pi puts the image, unless config.txt says otherwise.
@@ -36,6 +38,7 @@ impl Default for Firmware {
             has_system_error: false,
             midr: None,
             load_address: LOAD_ADDRESS,
+            device_tree: 0,
         }
     }
 }
@@ -69,6 +72,7 @@ const HCR: usize = 0xa8 / 4;
 const SPSR: usize = 0xb0 / 4;
 const PINS_REGISTER: usize = 0xc0 / 4;
 const PINS_VALUE: usize = 0xc8 / 4;
+const DEVICE_TREE: usize = 0xd0 / 4;
 
 /// EL1 has 64 bits (bit 31); system errors go to EL2 unless they are virtual ones (5), and one is pending (8).
 const HCR_PLAIN: u32 = 1 << 31;
@@ -115,7 +119,7 @@ const CODE: [u32; 62] = [
     0x5800_0302, //         ldr   x2, [0xc8]
     0xb400_0041, //         cbz   x1, 1f
     0xb900_0022, //         str   w2, [x1]
-    0x5800_02e0, // 1:      ldr   x0, [0xd0]            // no device tree
+    0x5800_02e0, // 1:      ldr   x0, [0xd0]            // device tree
     0xaa1f_03e1, //         mov   x1, xzr
     0xaa1f_03e2, //         mov   x2, xzr
     0xaa1f_03e3, //         mov   x3, xzr
@@ -157,8 +161,15 @@ impl Firmware {
         // Arm ARM, MOVZ: the upper half of the address in bits 20:5.
         let branch = MOVE_UPPER_HALF_TO_X4 | (self.load_address >> 16) << 5;
         let mut code = CODE;
-        let parameters =
-            [(BRANCH, branch), (MIDR, midr), (HCR, hcr), (SPSR, spsr), (PINS_REGISTER, register), (PINS_VALUE, pins)];
+        let parameters = [
+            (BRANCH, branch),
+            (MIDR, midr),
+            (HCR, hcr),
+            (SPSR, spsr),
+            (PINS_REGISTER, register),
+            (PINS_VALUE, pins),
+            (DEVICE_TREE, self.device_tree),
+        ];
         for (at, value) in parameters {
             if let Some(word) = code.get_mut(at) {
                 *word = value;
@@ -176,7 +187,7 @@ mod tests {
     fn parameters_are_where_the_code_looks_for_them() {
         // A load of a literal has the distance in words in bits 23:5 (Arm ARM, LDR (literal)).
         let target = |at: usize| at + (CODE[at] >> 5 & 0x7_ffff) as usize;
-        assert_eq!([2, 7, 14, 25, 26].map(target), [SPSR, HCR, MIDR, PINS_REGISTER, PINS_VALUE]);
+        assert_eq!([2, 7, 14, 25, 26, 29].map(target), [SPSR, HCR, MIDR, PINS_REGISTER, PINS_VALUE, DEVICE_TREE]);
         assert_eq!((CODE.len() * 4, 0xd8 + 4 * 8), (0xf8, 0xf8), "the table ends the code");
         assert_eq!(CODE[BRANCH], MOVE_UPPER_HALF_TO_X4 | 8 << 5);
         let firmware = Firmware {
@@ -185,6 +196,7 @@ mod tests {
             has_system_error: true,
             midr: None,
             load_address: 0x20_0000,
+            device_tree: 0x1234_5678,
         };
         let code = firmware.code(Machine::Raspi4b);
         assert_eq!(code.get(0x84..0x88), Some(&0xd2a0_0404_u32.to_le_bytes()[..]));
@@ -192,6 +204,7 @@ mod tests {
         assert_eq!(code.get(0xa8..0xac), Some(&0x8000_0120_u32.to_le_bytes()[..]));
         assert_eq!(code.get(0xb0..0xb4), Some(&0x3c5_u32.to_le_bytes()[..]));
         assert_eq!(code.get(0xc0..0xc4), Some(&0xfe20_0004_u32.to_le_bytes()[..]));
+        assert_eq!(code.get(0xd0..0xd4), Some(&0x1234_5678_u32.to_le_bytes()[..]));
         assert_eq!(code.get(0xc8..0xcc), Some(&0x0001_2000_u32.to_le_bytes()[..]));
     }
 }

@@ -8,6 +8,7 @@ mod addresses;
 mod board;
 mod boot;
 mod certify;
+mod config;
 mod crash;
 mod discovery;
 mod http;

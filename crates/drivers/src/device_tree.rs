@@ -40,6 +40,8 @@ pub struct DeviceTree<'a> {
     pub serial: Option<&'a str>,
     /// The kernel's command line.
     pub bootargs: Option<&'a [u8]>,
+    /// Where the firmware left an initramfs, as physical addresses.
+    pub initramfs: Option<Range<u64>>,
     /// MAC address of the board's network interface.
     pub mac: Option<[u8; 6]>,
     /// RAM, as far as the firmware has filled it in.
@@ -70,6 +72,7 @@ impl<'a> DeviceTree<'a> {
             model: text(root, "model"),
             serial: text(root, "serial-number"),
             bootargs: chosen.and_then(|chosen| bytes(chosen, "bootargs")).map(trim_nul),
+            initramfs: chosen.and_then(initramfs),
             mac: mac(fdt),
             memory: memory(root),
         })
@@ -87,6 +90,13 @@ fn text<'a>(node: FdtNode<'a>, name: &str) -> Option<&'a str> {
 
 fn trim_nul(value: &[u8]) -> &[u8] {
     value.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+/// The addresses have one cell or two (devicetree-specification, schema chosen.yaml, linux,initrd-start).
+fn initramfs(chosen: FdtNode<'_>) -> Option<Range<u64>> {
+    let address = |name| bytes(chosen, name).and_then(number);
+    let range = address("linux,initrd-start")?..address("linux,initrd-end")?;
+    (!range.is_empty()).then_some(range)
 }
 
 /// The address that the firmware puts into the node of the board's network interface, which an alias leads to.

@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod atags;
 pub mod device_tree;
 pub mod gpio;
 pub mod interrupts;

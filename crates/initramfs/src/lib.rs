@@ -16,6 +16,9 @@ mod write;
 use thiserror::Error;
 pub use write::Writer;
 
+/// Longest archive that a node takes: the memory that its linker script keeps for one.
+pub const LEN_MAX: usize = 0x4_0000;
+
 /// Bytes of an entry's header: a magic number of 6 digits, and 13 numbers of 8.
 const HEADER_LEN: usize = 110;
 /// What an entry begins with: without and with a checksum.

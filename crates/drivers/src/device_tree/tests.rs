@@ -81,7 +81,8 @@ fn memory_above_four_gigabytes_is_read() {
 #[test]
 fn what_is_missing_or_strange_is_left_out() {
     let blob = Tree::new().to_dtb();
-    let empty = DeviceTree { model: None, serial: None, bootargs: None, mac: None, memory: Vec::new() };
+    let empty =
+        DeviceTree { model: None, serial: None, bootargs: None, initramfs: None, mac: None, memory: Vec::new() };
     assert_eq!(DeviceTree::parse(&blob), Ok(empty));
 
     let mut tree = pi_3b();
@@ -154,4 +155,23 @@ fn damaged_blobs_never_panic() {
         accepted += u32::from(DeviceTree::parse(&damaged).is_ok());
     }
     assert!((BLOBS / 10..BLOBS).contains(&accepted), "some pass, some don't: {accepted}");
+}
+
+#[test]
+fn an_initramfs_is_found_by_one_cell_or_two() {
+    let find = |start: &[u8], end: &[u8]| {
+        let mut tree = pi_3b();
+        let chosen = tree.root.child_mut("chosen").unwrap();
+        chosen.add_property(property("linux,initrd-start", start));
+        chosen.add_property(property("linux,initrd-end", end));
+        let blob = tree.to_dtb();
+        DeviceTree::parse(&blob).unwrap().initramfs
+    };
+    // The Pi's firmware writes one cell, QEMU as many as addresses have.
+    assert_eq!(find(&[0x2e, 0, 0, 0], &[0x2e, 0, 0x12, 0x34]), Some(0x2e00_0000..0x2e00_1234));
+    assert_eq!(find(&[0, 0, 0, 0, 8, 0, 0, 0], &[0, 0, 0, 0, 8, 0, 1, 0]), Some(0x0800_0000..0x0800_0100));
+    assert_eq!(find(&[8, 0, 0, 0], &[8, 0, 0, 0]), None, "nothing in it");
+    assert_eq!(find(&[8, 0, 0, 0], &[7, 0, 0, 0]), None);
+    assert_eq!(find(&[8, 0, 0], &[9, 0, 0]), None);
+    assert_eq!(DeviceTree::parse(&pi_3b().to_dtb()).unwrap().initramfs, None);
 }
