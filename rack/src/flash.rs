@@ -166,7 +166,7 @@ impl Image {
     fn open(options: &Options) -> Result<Self> {
         let mut source: Box<dyn Source> = match &options.image {
             Some(path) => Box::new(File::open(path).with_context(|| format!("{} can't be read", path.display()))?),
-            None => Box::new(io::Cursor::new(card(&options.content.files()?)?)),
+            None => Box::new(io::Cursor::new(card(&options.content.files()?.files)?)),
         };
         let len = source.seek(SeekFrom::End(0))?;
         let mut mark = [0; 2];

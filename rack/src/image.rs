@@ -3,7 +3,9 @@
 mod card;
 mod command_line;
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,10 +13,17 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::firmware::{Files, Firmware};
+use crate::node_files::{ARCHIVE, Archive, NodeFiles};
 use crate::progress::{self, Progress, say};
 
 /// Settings for the firmware, the same on every card.
 const CONFIG_TXT: &str = include_str!("image/config.txt");
+/// The settings for a card with an archive for the node. The firmware chooses where it goes: `followkernel` says "wherever it
+/// fits" (raspberrypi/documentation, pull request 829).
+const INITRAMFS: &str = "
+# The node's settings, keys and files.
+initramfs node.cpio followkernel
+";
 /// Where the firmware is kept between two cards, below the directory of the image.
 const FIRMWARE_CACHE: &str = "raspi-firmware";
 
@@ -24,9 +33,8 @@ pub(crate) struct Content {
     /// The node's command line: `name=web-1 ip=dhcp workload=cpu:load=50%`.
     #[arg(long, value_name = "TEXT")]
     cmdline: Option<String>,
-    /// A file with public ssh-ed25519 keys (~/.ssh/id_ed25519.pub): who may change the node, once it has an SSH server.
-    #[arg(long, value_name = "FILE")]
-    ssh_key: Option<PathBuf>,
+    #[command(flatten)]
+    node_files: NodeFiles,
     /// A directory with the Raspberry Pi's firmware files; without it they come from Debian's package raspi-firmware.
     #[arg(long, value_name = "DIR")]
     firmware: Option<PathBuf>,
@@ -50,10 +58,10 @@ impl Content {
     ///
     /// # Errors
     /// What is wrong with a setting or can't be had.
-    pub(crate) fn files(&self) -> Result<Files> {
+    pub(crate) fn files(&self) -> Result<Boot> {
         // What the user wrote comes first: building takes longer.
-        let line = command_line::compose(self.cmdline.as_deref().unwrap_or_default(), &self.keys()?)?;
-        command_line::warnings(&line).iter().for_each(|warning| say(&format!("warning: {warning}")));
+        let line = command_line::compose(self.cmdline.as_deref().unwrap_or_default())?;
+        let archive = self.node_files.pack(&line)?;
         let built = if self.no_build {
             qemu::build::existing()?
         } else {
@@ -71,25 +79,28 @@ impl Content {
             );
         }
         let kernel = fs::read(&built.image).with_context(|| format!("{} can't be read", built.image.display()))?;
-        Ok(with_ours(firmware.files, kernel, line))
-    }
-
-    fn keys(&self) -> Result<Vec<String>> {
-        let Some(path) = &self.ssh_key else { return Ok(Vec::new()) };
-        let text = fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
-        let keys = command_line::public_keys(&text).with_context(|| format!("{}", path.display()))?;
-        say(&format!(
-            "{} SSH keys go along; this version of the node has no SSH server that would use them",
-            keys.len()
-        ));
-        Ok(keys)
+        let has_secret = archive.has_secret;
+        Ok(Boot { files: with_ours(firmware.files, kernel, line, archive), has_secret })
     }
 }
 
+/// What a board boots.
+pub(crate) struct Boot {
+    /// Every file.
+    pub(crate) files: Files,
+    /// Whether one of them has something in it that not everybody may read.
+    pub(crate) has_secret: bool,
+}
+
 /// Adds our own files to those of the firmware.
-fn with_ours(mut files: Files, kernel: Vec<u8>, line: String) -> Files {
+fn with_ours(mut files: Files, kernel: Vec<u8>, line: String, archive: Archive) -> Files {
+    let mut settings = CONFIG_TXT.to_owned();
+    if let Some(bytes) = archive.bytes {
+        files.insert(ARCHIVE.into(), bytes);
+        settings += INITRAMFS;
+    }
     files.insert("kernel8.img".into(), kernel);
-    files.insert("config.txt".into(), CONFIG_TXT.into());
+    files.insert("config.txt".into(), settings.into_bytes());
     files.insert("cmdline.txt".into(), line.into_bytes());
     files
 }
@@ -104,8 +115,8 @@ pub(crate) fn card(files: &Files) -> Result<Vec<u8>> {
 
 /// Makes an image file.
 pub(crate) fn image(options: &Options) -> Result<ExitCode> {
-    let files = options.content.files()?;
-    write(&options.out, &card(&files)?)?;
+    let Boot { files, has_secret } = options.content.files()?;
+    write(&options.out, &card(&files)?, has_secret)?;
     let out = options.out.display();
     say(&format!(
         "{out}: {} files on {} MiB. To put it on a card: cargo run -- flash --image {out}",
@@ -117,10 +128,18 @@ pub(crate) fn image(options: &Options) -> Result<ExitCode> {
 
 const CARD_MIB: usize = card::CARD_LEN >> 20;
 
-/// Writes a file so that it is never half there.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes a file so that it is never half there, and that only its owner reads it if there is a secret in it.
+fn write(path: &Path, bytes: &[u8], has_secret: bool) -> Result<()> {
     let partial = path.with_extension("part");
-    fs::write(&partial, bytes)
+    let mode = if has_secret { 0o600 } else { 0o666 };
+    // One that was left behind has permissions of its own.
+    let _ = fs::remove_file(&partial);
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&partial)
+        .and_then(|mut file| file.write_all(bytes))
         .and_then(|()| fs::rename(&partial, path))
         .inspect_err(|_| drop(fs::remove_file(&partial)))
         .with_context(|| format!("{} can't be written", path.display()))
@@ -134,6 +153,7 @@ mod tests {
     /// comment is a line that begins with #.
     #[test]
     fn the_firmware_understands_every_line_of_config_txt() {
+        assert_eq!(INITRAMFS.lines().last(), Some(format!("initramfs {ARCHIVE} followkernel").as_str()));
         for line in CONFIG_TXT.lines() {
             assert!(line.len() <= 98 && line.is_ascii(), "{line}");
             let is_setting = line.split_once('=').is_some_and(|(key, value)| {

@@ -6,6 +6,7 @@
 //! | `flash` | an image put on a card |
 //! | `image` | what a board boots, and the image of a card |
 //! | `netboot` | a directory that boards boot from over the network |
+//! | `node_files` | what a node is given: node.toml, keys, files |
 //! | `run` | one virtual node on this terminal |
 //! | `symbols` | names and places of code addresses, from the ELF file |
 //! | `annotate` | text that passes through, with the names put to its addresses |
@@ -18,6 +19,7 @@ mod firmware;
 mod flash;
 mod image;
 mod netboot;
+mod node_files;
 mod progress;
 mod run;
 mod symbols;
@@ -52,6 +54,9 @@ Examples:
   cargo run -- --pcap node.pcap                    the same, recording its network traffic
   cargo run -- build                               only the image: target/kernel8.img, target/kernel.elf
   cargo run -- image --cmdline name=web-1          an SD card for a real board: rack.img
+  cargo run -- image --config node.toml --ssh-key ~/.ssh/id_ed25519.pub
+                                                   the same with settings and a key; docs/configuration.md
+  cargo run -- check node.toml                     finds mistakes in settings
   cargo run -- flash /dev/sdX --image rack.img     puts it on a card; without a device it lists the cards
   cargo run -- netboot /srv/tftp                   the same for boards that boot from the network
   cargo run -- symbolize < report.txt              names for the addresses of a real board's crash report
@@ -67,12 +72,20 @@ enum Action {
     Flash(flash::Options),
     /// Lays out a directory for a TFTP server that boards boot from, and says how to serve it.
     Netboot(netboot::Options),
+    /// Says what a node would say about a node.toml; fails when that is anything.
+    Check(CheckOptions),
     /// Runs one virtual node: its console on this terminal, its ports on localhost. The default command.
     Run(run::Options),
     /// Puts function names and source lines to the addresses of a crash report on standard input.
     Symbolize(SymbolizeOptions),
     /// Measures a virtual node (boot, ping, throughput, HTTP, idle cost). Takes minutes.
     Bench(BenchOptions),
+}
+
+#[derive(Debug, Args)]
+struct CheckOptions {
+    /// The file.
+    file: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -94,6 +107,9 @@ fn main() -> ExitCode {
         None => run::run(&cli.run),
         Some(Action::Run(options)) => run::run(&options),
         Some(Action::Build) => build(),
+        Some(Action::Check(options)) => {
+            node_files::check(&options.file).map(|is_good| if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Some(Action::Image(options)) => image::image(&options),
         Some(Action::Flash(options)) => flash::flash(&options),
         Some(Action::Netboot(options)) => netboot::netboot(&options),

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::firmware::Files;
-use crate::image::Content;
+use crate::image::{Boot, Content};
 use crate::progress::{quoted, say};
 
 /// What the ROM of the BCM2837 loads before it knows of any directory.
@@ -39,7 +39,7 @@ pub(crate) struct Options {
 
 /// Lays out the directory and says what else is needed.
 pub(crate) fn netboot(options: &Options) -> Result<ExitCode> {
-    let files = options.content.files()?;
+    let Boot { files, has_secret } = options.content.files()?;
     fs::create_dir_all(&options.directory).with_context(|| format!("{} can't be made", options.directory.display()))?;
     let root = fs::canonicalize(&options.directory)?;
     for (directory, files) in layout(&files, &options.serial) {
@@ -47,6 +47,9 @@ pub(crate) fn netboot(options: &Options) -> Result<ExitCode> {
     }
     let wheres = if options.serial.is_empty() { "every board".to_owned() } else { options.serial.join(", ") };
     say(&format!("{}: {} files for {wheres}", root.display(), files.len()));
+    if has_secret {
+        say("warning: whoever reaches the TFTP server can read the secrets in node.cpio");
+    }
     say(&instructions(&root, &options.interface));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,8 +1,8 @@
 //! One virtual node on this terminal.
 
 use std::ffi::OsString;
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, ExitCode, ExitStatus};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -11,8 +11,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use qemu::{Machine, Network, NicKind, Node, NodeConfig, Qemu, Serial, UsbNet};
+use tempfile::NamedTempFile;
 
 use crate::annotate::{self, Annotator};
+use crate::node_files::NodeFiles;
 use crate::progress::{self, Progress, say};
 use crate::symbols::Symbols;
 use crate::terminal;
@@ -42,6 +44,8 @@ pub(crate) struct Options {
     /// The node's name (the same as `name=` on its command line).
     #[arg(long)]
     name: Option<String>,
+    #[command(flatten)]
+    node_files: NodeFiles,
     /// The node's NIC: usb-net (QEMU's own), or a model of a Pi's: lan9514, lan7800.
     #[arg(long, value_name = "NIC", default_value = "usb-net")]
     nic: NicKind,
@@ -69,8 +73,17 @@ impl Options {
         [name, self.append.clone()].into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 
-    fn node_config(&self, image: PathBuf) -> NodeConfig {
+    /// Writes the archive for the node into a file that only this user reads and that ends with the program.
+    fn archive(&self) -> Result<Option<NamedTempFile>> {
+        let Some(bytes) = self.node_files.pack(&self.command_line())?.bytes else { return Ok(None) };
+        let mut file = NamedTempFile::new().context("no file for the node's settings")?;
+        file.write_all(&bytes).context("the node's settings can't be written")?;
+        Ok(Some(file))
+    }
+
+    fn node_config(&self, image: PathBuf, archive: Option<&Path>) -> NodeConfig {
         let mut config = NodeConfig::new(image);
+        config.initramfs = archive.map(Path::to_owned);
         config.machine = self.machine;
         config.command_line = self.command_line();
         config.network = match &self.tap {
@@ -100,6 +113,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     })
     .context("Ctrl-C can't be caught")?;
 
+    let archive = options.archive()?;
     let prepared = prepare(options);
     if is_interrupted(&inbox) {
         return Ok(ExitCode::from(INTERRUPTED));
@@ -109,7 +123,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let symbols = Symbols::load(&built.elf).map_err(|error| say(&format!("warning: no names: {error:#}"))).ok();
 
     let _terminal = terminal::Saved::new();
-    let mut node = Node::start(&qemu, options.node_config(built.image))?;
+    let mut node = Node::start(&qemu, options.node_config(built.image, archive.as_ref().map(NamedTempFile::path)))?;
     say(&things_to_try(options, &node)?);
     let output = node.take_stdout().context("QEMU has no output")?;
     let pump = thread::spawn(move || pass_on(output, Annotator::new(symbols), &events));
@@ -214,7 +228,7 @@ mod tests {
     #[test]
     fn the_node_gets_its_ports_and_its_command_line() {
         let options = Options { name: Some("pi".into()), append: Some("log=debug".into()), ..Options::default() };
-        let config = options.node_config("i".into());
+        let config = options.node_config("i".into(), None);
         assert_eq!(config.command_line, "name=pi log=debug");
         let Network::User { forwards } = config.network else { unreachable!("no tap was asked for") };
         assert_eq!(forwards.iter().map(|forward| forward.node_port).collect::<Vec<_>>(), [80, 7, 9, 19, 7]);
@@ -232,7 +246,7 @@ mod tests {
     #[test]
     fn a_tap_replaces_the_forwards() {
         let options = Options { tap: Some("tap0".into()), gdb: Some(1), ..Options::default() };
-        let config = options.node_config("i".into());
+        let config = options.node_config("i".into(), None);
         assert_eq!(config.network, Network::Tap { ifname: "tap0".into() });
         assert!(config.is_stopped);
     }

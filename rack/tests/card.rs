@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -119,6 +120,7 @@ fn check_volume(card: &Card) {
 /// Every file of the firmware is on the card as it was, and ours beside them.
 fn check_files(card: &Card, firmware: &Path, command_line: &str) {
     let mut files = card.files();
+    let has_archive = files.remove("node.cpio").is_some();
     let kernel = fs::read(qemu::build::existing().unwrap().image).unwrap();
     assert!(files.remove("kernel8.img").unwrap() == kernel, "another kernel");
     assert_eq!(text(&files.remove("cmdline.txt").unwrap()), command_line);
@@ -126,6 +128,7 @@ fn check_files(card: &Card, firmware: &Path, command_line: &str) {
     for line in ["arm_64bit=1", "kernel=kernel8.img", "enable_uart=1", "[pi4]", "[cm4]"] {
         assert!(config.lines().any(|is| is == line), "no {line} in config.txt");
     }
+    assert_eq!(config.lines().any(|is| is == "initramfs node.cpio followkernel"), has_archive);
     assert!(files.len() >= 5, "{:?}", files.keys());
     for (name, bytes) in files {
         let same = fs::read(firmware.join(&name)).is_ok_and(|original| original == bytes);
@@ -136,12 +139,28 @@ fn check_files(card: &Card, firmware: &Path, command_line: &str) {
     }
 }
 
-/// QEMU boots the kernel that is on the card with the command line that is on it, and the device tree if there is one.
+/// cpio(1) takes out of the archive what was put into it.
+fn check_archive(card: &Card, expected: &[(&str, &str)]) {
+    let directory = TempDir::new().unwrap();
+    let archive = File::open(card.take_out("node.cpio")).unwrap();
+    let mut cpio = Command::new("cpio");
+    let output = cpio.args(["-i", "-d", "--quiet"]).current_dir(directory.path()).stdin(archive).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+    for (name, content) in expected {
+        assert_eq!(fs::read_to_string(directory.path().join(name)).unwrap(), *content, "{name}");
+    }
+    let mode = fs::metadata(directory.path().join("rack.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "the secret's permissions");
+}
+
+/// QEMU boots the kernel that is on the card with the command line that is on it, and the archive and the device tree if there
+/// are any.
 fn boot(qemu: &Qemu, card: &Card, machine: Machine, tree: Option<&str>) -> Node {
     let mut config = NodeConfig::new(card.take_out("kernel8.img"));
     config.machine = machine;
     config.command_line = fs::read_to_string(card.take_out("cmdline.txt")).unwrap().trim_end().to_owned();
     config.network = Network::user();
+    config.initramfs = card.files().contains_key("node.cpio").then(|| card.take_out("node.cpio"));
     if let Some(tree) = tree {
         config.extra = vec!["-dtb".into(), card.take_out(tree).into()];
     }
@@ -152,24 +171,46 @@ fn boot(qemu: &Qemu, card: &Card, machine: Machine, tree: Option<&str>) -> Node 
 
 #[test]
 fn a_card_is_what_fsck_and_mtools_expect_and_qemu_boots_its_kernel() {
-    let firmware = made_up_firmware();
-    let key = firmware.path().join("id.pub");
-    let blob = "AAAAC3NzaC1lZDI1NTE5AAAAIBERERERERERERERERERERERERERERERERERERERERER";
-    fs::write(&key, format!("ssh-ed25519 {blob} me@home\n")).unwrap();
-    let more = ["--cmdline", "name=from-card log=debug", "--ssh-key", key.to_str().unwrap()];
-    let card = Card::make(firmware.path(), &more);
-    assert!(card.messages.contains("no SSH server"), "{}", card.messages);
-    let line = format!("name=from-card log=debug ssh-key={blob}\n");
+    let (firmware, own) = (made_up_firmware(), TempDir::new().unwrap());
+    let write = |name: &str, content: &str| {
+        fs::write(own.path().join(name), content).unwrap();
+        own.path().join(name).display().to_string()
+    };
+    let toml = "[node]\nname = 'from-file'\nreport = 60\n";
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBERERERERERERERERERERERERERERERERERERERERER me@home\n";
+    let secret = "0123456789abcdef".repeat(4) + "\n";
+    let (toml_file, key_file) = (write("my.toml", toml), write("id.pub", key));
+    let (secret_file, data_file) = (write("secret", &secret), write("data", "1, 2"));
+    let more =
+        ["--cmdline", "log=debug", "--config", &toml_file, "--ssh-key", &key_file, "--rack-secret", &secret_file];
+    let card = Card::make(firmware.path(), &[&more[..], &["--file", &data_file]].concat());
+    assert!(!card.messages.contains("0123456789abcdef"), "{}", card.messages);
+    assert!(card.messages.contains("others can read"), "{}", card.messages);
+    let mode = fs::metadata(card.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "an image with a secret is for its owner only");
     if are_here(&["fsck.vfat"], "the volume of a card") {
         check_volume(&card);
     }
-    if are_here(&["mdir", "mcopy"], "the files of a card") {
-        check_files(&card, firmware.path(), &line);
-        let qemu = Qemu::find_or_install(&mut |_| ()).unwrap();
-        let node = boot(&qemu, &card, Machine::Raspi3b, None);
-        node.console().wait_for_prompt("from-card> ", SOON).unwrap();
+    if !are_here(&["mdir", "mcopy"], "the files of a card") {
+        return;
+    }
+    check_files(&card, firmware.path(), "log=debug\n");
+    if are_here(&["cpio"], "the archive on a card") {
+        let expected =
+            [("node.toml", toml), ("authorized_keys", key), ("rack.key", secret.as_str()), ("files/data", "1, 2")];
+        check_archive(&card, &expected);
+    }
+    let qemu = Qemu::find_or_install(&mut |_| ()).unwrap();
+    for machine in Machine::ALL {
+        if qemu.require(machine).is_err() {
+            say(&format!("NOT TESTED (needs QEMU 9): a card's kernel on {machine}"));
+            continue;
+        }
+        let node = boot(&qemu, &card, machine, None);
+        node.console().wait_for_prompt("from-file> ", SOON).unwrap();
         let said = node.console().lines().join("\n");
-        assert!(said.contains("SSH keys known: 1") && !said.contains("ignored"), "{said}");
+        assert!(said.contains("initramfs: files/data, 4 bytes") && !said.contains("ignored"), "{said}");
+        assert!(!said.contains("read-only"), "{said}");
     }
 }
 
@@ -194,9 +235,12 @@ fn a_card_with_the_real_firmware_is_read_alike_and_the_kernel_takes_its_device_t
     if !are_here(&["fsck.vfat", "mdir", "mcopy"], "a card with the real firmware") {
         return;
     }
-    let card = Card::make(&firmware, &["--cmdline", "name=real"]);
+    let own = TempDir::new().unwrap();
+    let toml = own.path().join("node.toml");
+    fs::write(&toml, "[node]\nname = \"real\"\n").unwrap();
+    let card = Card::make(&firmware, &["--cmdline", "log=debug", "--config", toml.to_str().unwrap()]);
     check_volume(&card);
-    check_files(&card, &firmware, "name=real\n");
+    check_files(&card, &firmware, "log=debug\n");
     // Both loaders that the boards need are programs of the VideoCore (machine number 137 in their ELF headers), and the trees
     // are device trees.
     let mut head = [0; 20];
@@ -241,4 +285,13 @@ fn what_is_wrong_is_told_in_one_line() {
     assert!(message.contains("error: /nowhere/x.img can't be written"), "{message}");
     let card = Card::make(firmware.path(), &["--cmdline", "nmae=x"]);
     assert!(card.messages.contains("warning: command line: nmae=x ignored: unknown key"), "{}", card.messages);
+    assert!(card.messages.contains("without an SSH key nothing can be changed"), "{}", card.messages);
+    let bad = empty.path().join("bad.toml");
+    fs::write(&bad, "[node]\nnmae = 'x'\n").unwrap();
+    let output = rack(&["check", bad.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let expected = "node.toml, line 2: nmae=x ignored: unknown key; did you mean name?\n";
+    assert_eq!(text(&output.stderr), expected);
+    fs::write(&bad, "[node]\nname = 'x'\n").unwrap();
+    assert!(rack(&["check", bad.to_str().unwrap()]).status.success());
 }
