@@ -33,6 +33,8 @@ mod restart;
 mod services;
 #[path = "it/shell.rs"]
 mod shell;
+#[path = "it/ssh.rs"]
+mod ssh;
 #[path = "it/usb_net.rs"]
 mod usb_net;
 #[path = "it/workload.rs"]

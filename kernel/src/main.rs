@@ -18,6 +18,7 @@ mod node;
 mod pages;
 mod sampler;
 mod shell_node;
+mod ssh;
 mod supervisor;
 mod syslog;
 mod tasks;
@@ -49,7 +50,7 @@ use nic::MacAddress;
 use nic::exchange::{FrameExchange, TX_BUFFERS};
 use nic::usbnet::{BoardInfo, Preference, UsbNics};
 use rpi_pac::gpio::Function;
-use telemetry::{Counted, NodeInfo};
+use telemetry::{Access, Counted, NodeInfo};
 use usb::bus::Bus;
 
 use crate::board::RngRegisters;
@@ -95,7 +96,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let board = BoardFacts::find(soc, &mut mailbox, handover.device_tree);
     info!("MiniPiRack {VERSION} on {}, {}", board.model, soc);
     // Early: its first numbers take time.
-    let rng = start_rng(blocks.rng, board.is_emulated);
+    let mut rng = start_rng(blocks.rng, board.is_emulated);
     let config = configuration::read(handover.initramfs, &board.command_line);
     let watchdog = Watchdog::new(blocks.pm);
     let crashes = report_last_life(watchdog.reset_reason());
@@ -115,11 +116,13 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let bus: &'static Bus<'static> = Box::leak(Box::new(bus));
     let genet = blocks.genet.filter(|_| board.has_genet()).zip(facts.irqs.genet.map(|[line_a, _]| line_a));
     let exchange = make_exchange(&mut pool, if genet.is_some() { GENET_RX_BUFFERS } else { USB_RX_BUFFERS });
-    let seed = seed(rng, entry_ticks);
+    let seed = seed(rng.as_mut(), entry_ticks);
     let id = if board.serial == 0 { seed } else { board.serial };
     let nic_board = BoardInfo { mac: board.mac.map(MacAddress), id };
     let stack = Stack::new(exchange, settings(&config, &board, seed));
-    let node: &'static Node = Box::leak(Box::new(Node::new(node_info(&config, &board), crashes)));
+    let (ssh, access) = ssh::prepare(&config, &board, rng.as_mut(), entry_ticks);
+    info!("access: {access}");
+    let node: &'static Node = Box::leak(Box::new(Node::new(node_info(&config, &board, access), crashes)));
     for spec in &config.workloads {
         if let Err(error) = MANAGER.start(spec, None) {
             warn!("workload={spec} ignored: {error}");
@@ -142,6 +145,9 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
             }
             if let Some(server) = config.syslog {
                 spawner.spawn(tasks::syslog_task(stack, server)?);
+            }
+            if let Some(ssh) = ssh {
+                tasks::spawn_ssh(spawner, ssh, node, stack, has_led)?;
             }
             tasks::spawn_core(spawner, 0)?;
             tasks::spawn_network(spawner, node, stack, &config)
@@ -251,9 +257,9 @@ fn start_rng(registers: RngRegisters, is_emulated: bool) -> Option<Rng<'static>>
 }
 
 /// Makes a seed of hardware random numbers; without them, of when the node was switched on.
-fn seed(rng: Option<Rng<'_>>, entry_ticks: u64) -> u64 {
+fn seed(rng: Option<&mut Rng<'_>>, entry_ticks: u64) -> u64 {
     let mut bytes = [0; 8];
-    let result = rng.map(|mut rng| rng.fill(&mut bytes));
+    let result = rng.map(|rng| rng.fill(&mut bytes));
     let why = match &result {
         Some(Ok(())) => return u64::from_le_bytes(bytes) ^ entry_ticks,
         Some(Err(error)) => error as &dyn core::fmt::Display,
@@ -280,7 +286,7 @@ fn settings(config: &Config, board: &BoardFacts, seed: u64) -> Settings {
     }
 }
 
-fn node_info(config: &Config, board: &BoardFacts) -> NodeInfo {
+fn node_info(config: &Config, board: &BoardFacts, access: Access) -> NodeInfo {
     NodeInfo {
         name: config.name.clone().unwrap_or_default(),
         board: board.model.clone(),
@@ -290,6 +296,7 @@ fn node_info(config: &Config, board: &BoardFacts) -> NodeInfo {
         is_emulated: board.is_emulated,
         version: VERSION,
         build: option_env!("MINIPIRACK_BUILD").unwrap_or("unknown"),
+        access,
     }
 }
 

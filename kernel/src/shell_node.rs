@@ -39,12 +39,18 @@ pub(crate) struct CommandNode {
     pub(crate) node: &'static Node,
     pub(crate) stack: &'static Stack,
     pub(crate) has_led: bool,
+    /// Whether the user of this session may change the node.
+    pub(crate) may_change: bool,
     pub(crate) order: Cell<Option<Order>>,
 }
 
 impl ShellNode for CommandNode {
     fn look(&self, look: &mut dyn FnMut(&Snapshot<'_>)) {
         self.node.with_snapshot(look);
+    }
+
+    fn may_change(&self) -> bool {
+        self.may_change
     }
 
     fn log(&self) -> &dyn LogLines {

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use core::cell::Cell;
 
+use ::ssh::guard;
 use config::{Config, Syslog};
 use drivers::interrupts::Irq;
 use drivers::led::Led;
@@ -25,8 +26,9 @@ use crate::node::{MANAGER, Node, SharedMailbox};
 use crate::pages::NodePages;
 use crate::sampler::{self, FixedMemory};
 use crate::shell_node::CommandNode;
+use crate::ssh::Server;
 use crate::workloads::{self, NETWORK, NodeEnv};
-use crate::{announce, certificate, console, locate, mem, syslog};
+use crate::{announce, certificate, console, locate, mem, ssh, syslog};
 
 /// The USB controller with its registers.
 pub(crate) type UsbController = Controller<UniqueMmioPointer<'static, dwc2::Registers>>;
@@ -75,6 +77,20 @@ pub(crate) fn spawn_network(
     Ok(())
 }
 
+/// Starts the SSH server.
+pub(crate) fn spawn_ssh(
+    spawner: Spawner,
+    server: &'static Server,
+    node: &'static Node,
+    stack: &'static Stack,
+    has_led: bool,
+) -> Result<(), SpawnError> {
+    for place in 0..guard::PLACES {
+        spawner.spawn(ssh_task(server, place, node, stack, has_led)?);
+    }
+    Ok(())
+}
+
 /// Starts echo, discard and chargen.
 fn spawn_classic(spawner: Spawner, stack: &'static Stack) -> Result<(), SpawnError> {
     spawner.spawn(udp_echo_task(stack)?);
@@ -108,7 +124,7 @@ pub(crate) async fn console_task(
     has_led: bool,
 ) {
     if let Some(uart) = uart {
-        let node = CommandNode { node, stack, has_led, order: Cell::new(None) };
+        let node = CommandNode { node, stack, has_led, may_change: true, order: Cell::new(None) };
         console::run(node, uart, irq, report_s).await
     }
 }
@@ -234,6 +250,11 @@ async fn udp_chargen_task(stack: &'static Stack) {
 #[task(pool_size = HTTP_CLIENTS)]
 async fn http_task(pages: &'static NodePages, stack: &'static Stack) {
     http::serve(stack, http::HTTP_PORT, pages).await
+}
+
+#[task(pool_size = guard::PLACES)]
+async fn ssh_task(server: &'static Server, place: usize, node: &'static Node, stack: &'static Stack, has_led: bool) {
+    ssh::run(server, place, node, stack, has_led).await
 }
 
 #[task(pool_size = WORKERS)]

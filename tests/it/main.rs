@@ -19,5 +19,6 @@ mod plug;
 mod restart;
 mod services;
 mod shell;
+mod ssh;
 mod usb_net;
 mod workload;

@@ -31,7 +31,7 @@ const SETTLED_S: f64 = 5.0;
 /// How a Prometheus server introduces itself.
 const PROMETHEUS: &str = "Prometheus/2.42.0";
 /// Ports that are forwarded where there is no wire.
-const TCP_PORTS: [u16; 4] = [7, 9, 19, 80];
+const TCP_PORTS: [u16; 5] = [7, 9, 19, 22, 80];
 const UDP_PORTS: [u16; 3] = [7, 9, 19];
 /// Environment variable with the NIC for a run of the tests.
 const NIC_VARIABLE: &str = "MINIPIRACK_NIC";

@@ -74,11 +74,21 @@ pub enum Event {
     HttpMalformed,
     /// An HTTP client was too slow and was dropped.
     HttpTimeout,
+    /// Somebody has logged in by SSH.
+    SshLogin,
+    /// An attempt to log in by SSH has failed.
+    SshDenied,
+    /// An SSH client that had not logged in made room for another one, or there were too many sessions.
+    SshDropped,
+    /// What no SSH client sends.
+    SshMalformed,
+    /// An SSH client was too slow to log in, or idle for too long.
+    SshTimeout,
 }
 
 impl Event {
     /// Every event with its name, in the order of the counters.
-    pub const ALL: [(Self, &'static str); 33] = [
+    pub const ALL: [(Self, &'static str); 38] = [
         (Self::EthernetMalformed, "ethernet_malformed"),
         (Self::EthernetForeign, "ethernet_foreign"),
         (Self::ArpMalformed, "arp_malformed"),
@@ -112,6 +122,11 @@ impl Event {
         (Self::HttpRequest, "http_request"),
         (Self::HttpMalformed, "http_malformed"),
         (Self::HttpTimeout, "http_timeout"),
+        (Self::SshLogin, "ssh_login"),
+        (Self::SshDenied, "ssh_denied"),
+        (Self::SshDropped, "ssh_dropped"),
+        (Self::SshMalformed, "ssh_malformed"),
+        (Self::SshTimeout, "ssh_timeout"),
     ];
 }
 

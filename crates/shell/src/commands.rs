@@ -10,6 +10,7 @@ use telemetry::log_ring::Cursor;
 use crate::node::Node;
 
 /// A command.
+#[derive(Debug)]
 pub struct Command {
     /// Its name: a lower-case word.
     pub name: &'static str,
@@ -17,11 +18,16 @@ pub struct Command {
     pub usage: &'static [&'static str],
     /// What it does, in one sentence.
     pub help: &'static str,
+    /// Whether it changes the node with these words behind its name: then the user must have the right to.
+    pub changes: Changes,
     /// Does it.
     pub run: Run,
     /// Offers the words that may follow the words typed so far.
     pub offer: Offer,
 }
+
+/// Tells whether a command changes the node.
+pub type Changes = fn(Arguments<'_>) -> bool;
 
 /// What a command does with the words behind its name.
 pub type Run = for<'a> fn(Arguments<'a>, &dyn Node, &mut dyn Write) -> Result<Next, Problem<'a>>;
@@ -109,7 +115,36 @@ pub enum Problem<'a> {
     /// The workload could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The words are right, but the node can't.
+    #[error("{0}")]
+    Impossible(&'static str),
 }
+
+/// Why a line was not carried out. Displays as whole lines, without the end of the last.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure<'a> {
+    /// Its output could not be written.
+    #[error("output failed")]
+    Output(#[from] fmt::Error),
+    /// There is no such command.
+    #[error("{}", fmt::from_fn(|f| write_unknown(.0, f)))]
+    Unknown(&'a str),
+    /// The user may look, but not touch.
+    #[error("{0}: {READ_ONLY}")]
+    ReadOnly(&'static str),
+    /// The command could not do it.
+    #[error("{}: {problem}{}", command.name, fmt::from_fn(|f| write_usage_after(command, problem, f)))]
+    Problem {
+        /// The command.
+        command: &'static Command,
+        /// Why.
+        problem: Problem<'a>,
+    },
+}
+
+/// What is said where a node can't be changed.
+pub const READ_ONLY: &str =
+    "this node is read-only here: it can be changed over SSH with a key of its ssh-key=... settings";
 
 /// The words behind a command's name.
 #[derive(Clone)]
@@ -145,28 +180,23 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// Runs one line: what is wrong with it is written to `out` too.
+/// Runs one line. This is the one place where it is decided whether a user may.
 ///
 /// # Errors
 ///
-/// Passes on the error of `out`.
-pub fn execute(line: &str, node: &dyn Node, out: &mut dyn Write) -> Result<Next, fmt::Error> {
+/// When it was not carried out, or its output could not be written.
+pub fn execute<'a>(line: &'a str, node: &dyn Node, out: &mut dyn Write) -> Result<Next, Failure<'a>> {
     let mut words = line.split_ascii_whitespace();
     let Some(name) = words.next() else { return Ok(Next::Prompt) };
-    let Some(command) = find(name) else {
-        unknown(name, out)?;
-        return Ok(Next::Prompt);
-    };
-    match (command.run)(Arguments(words), node, out) {
-        Ok(next) => return Ok(next),
-        Err(Problem::Output(error)) => return Err(error),
-        Err(problem @ Problem::Start(_)) => writeln!(out, "{name}: {problem}")?,
-        Err(problem) => {
-            writeln!(out, "{name}: {problem}")?;
-            write_usage(command, out)?;
-        }
+    let command = find(name).ok_or(Failure::Unknown(name))?;
+    let arguments = Arguments(words);
+    if (command.changes)(arguments.clone()) && !node.may_change() {
+        return Err(Failure::ReadOnly(command.name));
     }
-    Ok(Next::Prompt)
+    (command.run)(arguments, node, out).map_err(|problem| match problem {
+        Problem::Output(error) => Failure::Output(error),
+        problem => Failure::Problem { command, problem },
+    })
 }
 
 /// Draws a view once.
@@ -174,9 +204,9 @@ pub fn execute(line: &str, node: &dyn Node, out: &mut dyn Write) -> Result<Next,
 /// # Errors
 ///
 /// Passes on the error of `out`.
-pub(crate) fn draw(view: &mut View, node: &dyn Node, out: &mut dyn Write) -> fmt::Result {
+pub(crate) fn draw(view: &mut View, has_screen: bool, node: &dyn Node, out: &mut dyn Write) -> fmt::Result {
     match view {
-        View::Top { .. } => top::draw(node, out),
+        View::Top { .. } => top::draw(has_screen, node, out),
         View::Log(cursor) => log::write_new(cursor, node, out),
     }
 }
@@ -201,16 +231,34 @@ pub(crate) fn offer(words: &[&str], node: &dyn Node, take: &mut dyn FnMut(&str))
 
 fn offer_nothing(_: &[&str], _: &dyn Node, _: &mut dyn FnMut(&str)) {}
 
+/// The `changes` of a command that only shows.
+fn never(_: Arguments<'_>) -> bool {
+    false
+}
+
+/// The `changes` of a command that does nothing else.
+fn always(_: Arguments<'_>) -> bool {
+    true
+}
+
+/// Writes how a command is used, each way behind the end of a line.
 fn write_usage(command: &Command, out: &mut dyn Write) -> fmt::Result {
     for (i, usage) in command.usage.iter().enumerate() {
         let before = if i == 0 { "usage:" } else { "      " };
         let space = if usage.is_empty() { "" } else { " " };
-        writeln!(out, "{before} {}{space}{usage}", command.name)?;
+        write!(out, "\n{before} {}{space}{usage}", command.name)?;
     }
     Ok(())
 }
 
-fn unknown(name: &str, out: &mut dyn Write) -> fmt::Result {
+fn write_usage_after(command: &Command, problem: &Problem<'_>, out: &mut dyn Write) -> fmt::Result {
+    match problem {
+        Problem::Start(_) | Problem::Impossible(_) => Ok(()),
+        _ => write_usage(command, out),
+    }
+}
+
+fn write_unknown(name: &str, out: &mut dyn Write) -> fmt::Result {
     write!(out, "there is no command '{name}'")?;
     let nearest = COMMANDS.iter().map(|command| (distance(name, command.name), command.name)).min();
     if let Some((distance, nearest)) = nearest
@@ -222,7 +270,7 @@ fn unknown(name: &str, out: &mut dyn Write) -> fmt::Result {
     for command in COMMANDS {
         write!(out, " {}", command.name)?;
     }
-    out.write_str("\n")
+    Ok(())
 }
 
 /// Returns how many letters have to be changed, added or taken away to make one word of the other (Levenshtein); the

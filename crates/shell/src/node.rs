@@ -11,6 +11,9 @@ pub trait Node {
     /// Shows the node as it is now to `look`, once.
     fn look(&self, look: &mut dyn FnMut(&Snapshot<'_>));
 
+    /// Returns whether the user of this session may change the node, and not only look at it.
+    fn may_change(&self) -> bool;
+
     /// Returns the log.
     fn log(&self) -> &dyn LogLines;
 

@@ -4,16 +4,15 @@ use core::fmt::{self, Write};
 
 use heapless::{String, Vec};
 
-use crate::commands::{self, Next, View};
+use crate::commands::{self, Failure, Next, View};
 use crate::history::History;
 use crate::keys::{Decoder, Key};
 use crate::line::Line;
 use crate::node::Node;
+use crate::view::Shown;
 
 /// Longest prompt in bytes.
 const PROMPT_LEN_MAX: usize = 32;
-/// How often new log lines are looked for.
-const LOG_INTERVAL_US: u64 = 200_000;
 /// Words of a line that completion looks at.
 const WORDS_MAX: usize = 8;
 /// Longest word that can be completed.
@@ -47,12 +46,6 @@ pub struct Shell {
     line: Line,
     history: History,
     view: Option<Shown>,
-}
-
-/// A view that is being shown, and when it is drawn next.
-struct Shown {
-    view: View,
-    due_us: u64,
 }
 
 impl Shell {
@@ -100,7 +93,7 @@ impl Shell {
     /// Returns when [`tick`](Self::tick) has something to do, in µs since boot.
     #[must_use]
     pub fn due_us(&self) -> Option<u64> {
-        self.view.as_ref().map(|shown| shown.due_us)
+        self.view.as_ref().map(Shown::due_us)
     }
 
     /// Draws the view again if it is due, or the prompt if the node's name has changed. Call it now and then.
@@ -109,17 +102,10 @@ impl Shell {
     ///
     /// Passes on the error of `out`.
     pub fn tick(&mut self, node: &dyn Node, out: &mut dyn Write) -> fmt::Result {
-        let Some(shown) = &mut self.view else { return self.refresh_prompt(node, out) };
-        let now_us = node.now_us();
-        if now_us < shown.due_us {
-            return Ok(());
+        match &mut self.view {
+            Some(shown) => shown.tick(node, out),
+            None => self.refresh_prompt(node, out),
         }
-        let interval_us = match shown.view {
-            View::Top { interval_us } => interval_us,
-            View::Log(_) => LOG_INTERVAL_US,
-        };
-        shown.due_us = now_us + interval_us;
-        commands::draw(&mut shown.view, node, out)
     }
 
     /// Has `print` write whole lines without tearing the line that is being typed.
@@ -216,7 +202,14 @@ impl Shell {
         let line: String<{ crate::line::LINE_LEN_MAX }> = self.line.text().trim().try_into().unwrap_or_default();
         self.history.push(&line);
         self.line.set("");
-        let next = commands::execute(&line, node, out)?;
+        let next = match commands::execute(&line, node, out) {
+            Ok(next) => next,
+            Err(Failure::Output(error)) => return Err(error),
+            Err(failure) => {
+                writeln!(out, "{failure}")?;
+                Next::Prompt
+            }
+        };
         self.prompt = prompt_of(node);
         match next {
             Next::Prompt => self.draw(out)?,
@@ -225,13 +218,7 @@ impl Shell {
                 writeln!(out, "on the serial line log lines appear anyway: no need for -f")?;
                 self.draw(out)?;
             }
-            Next::View(view) => {
-                if matches!(view, View::Top { .. }) {
-                    out.write_str("\x1b[2J")?;
-                }
-                self.view = Some(Shown { view, due_us: node.now_us() });
-                self.tick(node, out)?;
-            }
+            Next::View(view) => self.view = Some(Shown::start(view, true, node, out)?),
         }
         Ok(Flow::Continue)
     }

@@ -31,7 +31,7 @@ pub use histogram::Histogram;
 pub use history::History;
 pub use log_ring::{Level, LogRing};
 pub use net_info::NetInfo;
-pub use node_info::NodeInfo;
+pub use node_info::{Access, NodeInfo};
 pub use rates::Rates;
 pub use sample::{CORES, Sample};
 pub use snapshot::Snapshot;

@@ -23,6 +23,42 @@ pub struct NodeInfo {
     pub version: &'static str,
     /// What identifies the build, such as an abbreviated commit; empty if not known.
     pub build: &'static str,
+    /// Who may change the node over the network.
+    pub access: Access,
+}
+
+/// Who may change the node over the network. Displays as a line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Nobody: there is no SSH server.
+    #[default]
+    Off,
+    /// Nobody: no key was given.
+    NoKey,
+    /// Who holds one of some keys, by SSH.
+    Keys {
+        /// How many there are.
+        count: usize,
+        /// The fingerprint of the node's own key.
+        host_key: String<50>,
+        /// Whether the node's own key will be the same after a restart.
+        is_lasting: bool,
+    },
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("read-only: SSH is switched off (ssh=off)"),
+            Self::NoKey => {
+                f.write_str("read-only: no SSH key was given (ssh-key=... on the command line or in node.toml)")
+            }
+            Self::Keys { count, host_key, is_lasting } => {
+                write!(f, "SSH, {count} key{}; host key {host_key}", if *count == 1 { "" } else { "s" })?;
+                if *is_lasting { Ok(()) } else { f.write_str(" until the next start (no rack-secret=... was given)") }
+            }
+        }
+    }
 }
 
 impl NodeInfo {

@@ -6,6 +6,7 @@ pub(super) const COMMAND: Command = Command {
     name: "debug",
     usage: &["crash", "crash KIND [CORE]"],
     help: "crashes a core on purpose, to see the report and the restart",
+    changes: |mut arguments| arguments.next_word().is_some() && arguments.next_word().is_some(),
     run: |mut arguments, node, out| {
         match arguments.next_word() {
             Some("crash") => {}

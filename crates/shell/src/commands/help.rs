@@ -1,11 +1,12 @@
 //! `help`: what there is.
 
-use super::{COMMANDS, Command, Next, Problem, find, write_usage};
+use super::{COMMANDS, Command, Next, Problem, find, never, write_usage};
 
 pub(super) const COMMAND: Command = Command {
     name: "help",
     usage: &["", "COMMAND"],
     help: "shows every command, or how one is used",
+    changes: never,
     run: |mut arguments, _, out| {
         let Some(name) = arguments.next_word() else {
             for command in COMMANDS {
@@ -15,8 +16,9 @@ pub(super) const COMMAND: Command = Command {
         };
         arguments.end()?;
         let command = find(name).ok_or(Problem::Wrong { word: name, allowed: "a command" })?;
-        writeln!(out, "{}: {}", command.name, command.help)?;
+        write!(out, "{}: {}", command.name, command.help)?;
         write_usage(command, out)?;
+        out.write_str("\n")?;
         Ok(Next::Prompt)
     },
     offer: |words, _, take| {

@@ -1,6 +1,6 @@
 //! `locate`: blinks the board's LED, so that one finds it among others.
 
-use super::{Command, Next};
+use super::{Command, Next, Problem, always};
 
 /// How long it blinks when nothing else is said: long enough to walk to the rack.
 const DEFAULT_S: u64 = 60;
@@ -11,6 +11,7 @@ pub(super) const COMMAND: Command = Command {
     name: "locate",
     usage: &["[SECONDS]", "off"],
     help: "blinks the board's LED, to find it among others",
+    changes: always,
     run: |mut arguments, node, out| {
         let mut words = arguments.clone();
         let seconds = if words.next_word() == Some("off") {
@@ -22,7 +23,7 @@ pub(super) const COMMAND: Command = Command {
             seconds
         };
         match (node.locate(seconds), seconds) {
-            (false, _) => writeln!(out, "this board has no LED that a node can blink")?,
+            (false, _) => return Err(Problem::Impossible("this board has no LED that a node can blink")),
             (true, 0) => writeln!(out, "the LED is the board's again")?,
             (true, _) => writeln!(out, "the LED blinks for {seconds} s; 'locate off' ends it")?,
         }

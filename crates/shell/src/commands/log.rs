@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 
 use telemetry::log_ring::{Cursor, LINES};
 
-use super::{Command, Next, View};
+use super::{Command, Next, View, never};
 use crate::node::Node;
 
 const DEFAULT: u64 = 20;
@@ -13,6 +13,7 @@ pub(super) const COMMAND: Command = Command {
     name: "log",
     usage: &["", "LINES", "-f"],
     help: "shows the last log lines; with -f, new ones until a key is pressed",
+    changes: never,
     run: |mut arguments, node, out| {
         if let Some("-f") = arguments.0.clone().next() {
             arguments.next_word();

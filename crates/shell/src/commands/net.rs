@@ -5,12 +5,13 @@ use core::fmt::{self, Write};
 use telemetry::Snapshot;
 use telemetry::units::Si;
 
-use super::{Command, Next, look, offer_nothing};
+use super::{Command, Next, look, never, offer_nothing};
 
 pub(super) const COMMAND: Command = Command {
     name: "net",
     usage: &[""],
     help: "shows the network interface, its addresses and its counters",
+    changes: never,
     run: |arguments, node, out| {
         arguments.end()?;
         look(node, |snapshot| write_net(snapshot, out))?;

@@ -6,12 +6,13 @@ use telemetry::Snapshot;
 use telemetry::sample::Clock;
 use telemetry::units::{MiB, Milli, Percent, Si, Uptime, UtcTime};
 
-use super::{Command, Next, look, offer_nothing};
+use super::{Command, Next, look, never, offer_nothing};
 
 pub(super) const COMMAND: Command = Command {
     name: "status",
     usage: &[""],
     help: "shows who the node is and how it is doing",
+    changes: never,
     run: |arguments, node, out| {
         arguments.end()?;
         look(node, |snapshot| write_status(snapshot, out))?;
@@ -25,6 +26,7 @@ fn write_status(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "name      {}", node.name)?;
     writeln!(out, "board     {} ({}, {:06x}), serial {}", node.board, node.soc, node.revision, node.serial())?;
     writeln!(out, "version   {} {}", node.version, node.build)?;
+    writeln!(out, "access    {}", node.access)?;
     writeln!(out, "up        {}", Uptime(sample.at_us))?;
     match sample.unix_us {
         Some(us) => writeln!(out, "time      {} UTC", UtcTime(us))?,

@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 use telemetry::Snapshot;
 use telemetry::units::{MiB, Milli, Si, Uptime};
 
-use super::{Command, Next, View, look, offer_nothing};
+use super::{Command, Next, View, look, never, offer_nothing};
 use crate::node::Node;
 
 /// Columns of a core's bar.
@@ -15,6 +15,7 @@ pub(super) const COMMAND: Command = Command {
     name: "top",
     usage: &["[SECONDS]"],
     help: "shows cores, network and workloads until a key is pressed",
+    changes: never,
     run: |mut arguments, _, _| {
         let seconds = arguments.number("SECONDS", 1, 3600, 1)?;
         arguments.end()?;
@@ -23,8 +24,12 @@ pub(super) const COMMAND: Command = Command {
     offer: offer_nothing,
 };
 
-/// Draws the screen over the one before.
-pub(super) fn draw(node: &dyn Node, out: &mut dyn Write) -> fmt::Result {
+/// Draws the screen over the one before, or below it where there is no terminal.
+pub(super) fn draw(has_screen: bool, node: &dyn Node, out: &mut dyn Write) -> fmt::Result {
+    if !has_screen {
+        look(node, |snapshot| write_screen(snapshot, out))?;
+        return out.write_str("\n");
+    }
     // To the top left; each line clears what is left of the old one, and the end clears the rest.
     out.write_str("\x1b[H")?;
     look(node, |snapshot| write_screen(snapshot, &mut Lines(out)))?;

@@ -12,6 +12,7 @@ pub(super) const COMMAND: Command = Command {
     name: "workload",
     usage: &["[list]", "help [NAME]", "start NAME[:KEY=VALUE,...] [CORES]", "stop [CORES]"],
     help: "lists, explains, starts and stops workloads",
+    changes: |mut arguments| !matches!(arguments.next_word(), None | Some("list" | "help")),
     run: |mut arguments, node, out| {
         match arguments.next_word() {
             None | Some("list") => {

@@ -4,6 +4,7 @@
 mod node;
 mod random;
 mod screen;
+mod script;
 
 use node::FakeNode;
 use screen::Screen;
@@ -354,7 +355,7 @@ fn locate_blinks_for_a_minute_or_as_long_as_asked_and_ends() {
     }
     assert_eq!(user.node.locates.borrow().len(), 3);
     user.node.has_led.set(false);
-    assert_eq!(user.enters("locate"), "this board has no LED that a node can blink");
+    assert_eq!(user.enters("locate"), "locate: this board has no LED that a node can blink");
 }
 
 #[test]
@@ -366,4 +367,27 @@ fn reboot_and_crash_reach_the_node() {
     assert_eq!(user.enters("debug crash stack-overflow 3"), "core 3 will crash: stack-overflow");
     user.enters("debug crash panic");
     assert_eq!(*user.node.crashes.borrow(), [("stack-overflow".to_owned(), 3), ("panic".to_owned(), 0)]);
+}
+
+#[test]
+fn who_may_only_look_changes_nothing() {
+    let mut user = User::new();
+    user.node.may_change.set(false);
+    for line in
+        ["reboot", "locate", "locate off", "workload start idle", "workload stop", "workload what", "debug crash panic"]
+    {
+        let name = line.split(' ').next().unwrap();
+        let text = user.enters(line);
+        assert!(text.starts_with(&format!("{name}: this node is read-only here")), "{line}: {text}");
+    }
+    for line in
+        ["help", "status", "net", "log", "certify", "workload", "workload list", "workload help cpu", "debug crash"]
+    {
+        assert!(!user.enters(line).contains("read-only here"), "{line}");
+    }
+    assert_eq!(
+        (user.node.reboots.get(), user.node.locates.borrow().len(), user.node.crashes.borrow().len()),
+        (0, 0, 0)
+    );
+    assert!(user.node.manager.statuses().iter().all(|(status, _)| status.spec.is_empty()));
 }

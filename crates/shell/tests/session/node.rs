@@ -18,6 +18,7 @@ pub(crate) struct FakeNode {
     pub(crate) log: Box<LogRing>,
     pub(crate) manager: Manager,
     pub(crate) now_us: Cell<u64>,
+    pub(crate) may_change: Cell<bool>,
     pub(crate) has_led: Cell<bool>,
     pub(crate) locates: RefCell<Vec<u64>>,
     pub(crate) reboots: Cell<u32>,
@@ -47,6 +48,7 @@ impl FakeNode {
             log,
             manager: Manager::new(),
             now_us: Cell::new(0),
+            may_change: Cell::new(true),
             has_led: Cell::new(true),
             locates: RefCell::default(),
             reboots: Cell::new(0),
@@ -69,6 +71,10 @@ impl Node for FakeNode {
             events: &[],
             log: &*self.log,
         });
+    }
+
+    fn may_change(&self) -> bool {
+        self.may_change.get()
     }
 
     fn log(&self) -> &dyn LogLines {

@@ -65,6 +65,7 @@ fn node(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
     item(out, "board", format_args!("{} ({}, {:06x})", s.node.board, s.node.soc, s.node.revision))?;
     item(out, "serial", format_args!("{}", s.node.serial()))?;
     item(out, "version", format_args!("{} {}", s.node.version, s.node.build))?;
+    item(out, "access", format_args!("{}", s.node.access))?;
     match s.sample.unix_us {
         Some(us) => item(out, "time", format_args!("{} UTC", UtcTime(us)))?,
         None => item(out, "time", format_args!("not known"))?,

@@ -6,8 +6,8 @@ use telemetry::certificate::{Finding, Outcome, Stage, Subject};
 use telemetry::net_info::{Ipv4, Ipv4Source, Lease, Link};
 use telemetry::sample::{Area, CoreTime, Memory, NicCounts, Throttled, WorkloadCounts};
 use telemetry::{
-    Certificate, Counted, Histogram, History, Level, LogRing, NetInfo, NodeInfo, Sample, Snapshot, WorkloadState,
-    WorkloadStatus,
+    Access, Certificate, Counted, Histogram, History, Level, LogRing, NetInfo, NodeInfo, Sample, Snapshot,
+    WorkloadState, WorkloadStatus,
 };
 
 pub(crate) struct Node {
@@ -52,6 +52,7 @@ impl Node {
             is_emulated: false,
             version: "0.1.0",
             build: "abcdef0",
+            access: Access::NoKey,
         };
         node.net = NetInfo {
             driver: Some("cdc_ether"),

@@ -1,0 +1,396 @@
+//! The SSH server, through OpenSSH's client and through those who are none.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tests::malformed::Random;
+use tests::node::{PATIENCE, Rig, TestNode};
+use tests::{shell, wait};
+
+/// The secret that the nodes of these tests are given.
+const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// A user with a key, and another key that the node does not know.
+struct User {
+    folder: tempfile::TempDir,
+}
+
+impl User {
+    fn new() -> Result<Self> {
+        let user = Self { folder: tempfile::tempdir()? };
+        for name in ["good", "bad"] {
+            let file = user.path(name);
+            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(file).status();
+            ensure!(made.context("running ssh-keygen")?.success(), "ssh-keygen failed");
+        }
+        Ok(user)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Returns what gives the user's key to a node.
+    fn setting(&self) -> Result<String> {
+        let line = std::fs::read_to_string(self.path("good.pub"))?;
+        Ok(format!("ssh-key={}", line.split(' ').nth(1).context("no key")?))
+    }
+
+    fn ssh(&self, node: &TestNode, key: &str, options: &[&str], command: &[&str]) -> Result<Command> {
+        let address = node.tcp(22)?;
+        let mut ssh = Command::new("ssh");
+        ssh.arg("-i").arg(self.path(key)).args(["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"]);
+        ssh.args(["-o", "StrictHostKeyChecking=accept-new", "-o", "HostKeyAlias=node", "-o"]);
+        ssh.arg(format!("UserKnownHostsFile={}", self.path("known").display()));
+        ssh.args(["-p", &address.port().to_string()]).args(options);
+        ssh.arg(format!("anybody@{}", address.ip())).args(command);
+        ssh.env_remove("SSH_AUTH_SOCK").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(ssh)
+    }
+
+    /// Runs a command with the good key.
+    fn run(&self, node: &TestNode, command: &str) -> Result<Done> {
+        self.run_as(node, "good", &[], command)
+    }
+
+    fn run_as(&self, node: &TestNode, key: &str, options: &[&str], command: &str) -> Result<Done> {
+        let output = self.ssh(node, key, options, &[command])?.output().context("running ssh")?;
+        Ok(Done::from(&output))
+    }
+}
+
+/// What a client has said, and with what status it ended.
+#[derive(Debug)]
+struct Done {
+    status: Option<i32>,
+    out: String,
+    errors: String,
+}
+
+impl From<&Output> for Done {
+    fn from(output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { status: output.status.code(), out: text(&output.stdout), errors: text(&output.stderr) }
+    }
+}
+
+/// A program that is ended with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn who_has_the_key_runs_commands() -> Result<()> {
+    let user = User::new()?;
+    let rig = Rig::boot(&format!("name=delta {} rack-secret={SECRET}", user.setting()?))?;
+    let node = &rig.node;
+
+    let status = user.run(node, "status")?;
+    ensure!(status.status == Some(0) && status.out.contains("name      delta"), "{status:?}");
+    ensure!(!status.out.contains('\r'), "{status:?}");
+
+    // Errors are apart, and tell in the status.
+    let wrong = user.run(node, "workload start cpu:load=500%")?;
+    ensure!(wrong.status == Some(1) && wrong.out.is_empty() && wrong.errors.contains("load=500%"), "{wrong:?}");
+    let unknown = user.run(node, "frobnicate")?;
+    ensure!(unknown.status == Some(1) && unknown.errors.contains("'frobnicate'"), "{unknown:?}");
+
+    // It changes the node.
+    let started = user.run(node, "workload start cpu:load=30%,cores=3")?;
+    ensure!(started.status == Some(0), "{started:?}");
+    node.wait_for_metric("a running workload", PATIENCE, |metrics| {
+        let operations = metrics.sum("minipirack_workload_operations_total", &[("core", "3"), ("workload", "cpu")]);
+        Ok((operations > 0.0).then_some(operations))
+    })?;
+
+    // The client, the console and the node's own words agree on the host key.
+    let known = Command::new("ssh-keygen").arg("-lf").arg(user.path("known")).output()?;
+    let fingerprint = String::from_utf8_lossy(&known.stdout).split(' ').nth(1).context("no fingerprint")?.to_owned();
+    let console = shell::run(node, "status")?.join("\n");
+    ensure!(fingerprint.starts_with("SHA256:") && console.contains(&fingerprint), "{fingerprint} in\n{console}");
+
+    // Other keys, and passwords, are refused.
+    for options in [&[][..], &["-o", "PreferredAuthentications=password,keyboard-interactive"]] {
+        let refused = user.run_as(node, "bad", options, "status")?;
+        let is_clear = refused.errors.contains("Permission denied (publickey)");
+        ensure!(refused.status == Some(255) && is_clear, "{refused:?}");
+    }
+
+    // So are files, forwarding and agents.
+    let mut scp = Command::new("scp");
+    let address = node.tcp(22)?;
+    scp.args(["-F", "none", "-o", "BatchMode=yes", "-o", "HostKeyAlias=node", "-o", "IdentitiesOnly=yes", "-i"]);
+    scp.arg(user.path("good")).arg("-o").arg(format!("UserKnownHostsFile={}", user.path("known").display()));
+    scp.args(["-P", &address.port().to_string()]).arg(user.path("good.pub")).arg(format!("x@{}:/tmp", address.ip()));
+    let scp = Done::from(&scp.output().context("running scp")?);
+    ensure!(scp.status != Some(0) && scp.errors.contains("subsystem request failed"), "{scp:?}");
+    let forward = user.run_as(node, "good", &["-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:9"], "status")?;
+    ensure!(forward.errors.contains("remote port forwarding failed"), "{forward:?}");
+    let agent = user.run_as(node, "good", &["-A"], "net")?;
+    ensure!(agent.status == Some(0) && agent.out.contains("52:54:00:12:34:56"), "{agent:?}");
+
+    // A program's lines are run one by one.
+    let mut lines = Running(user.ssh(node, "good", &["-T"], &[])?.stdin(Stdio::piped()).spawn()?);
+    lines.0.stdin.take().context("no input")?.write_all(b"help\nlog 2\nnothing\n")?;
+    let mut out = String::new();
+    lines.0.stdout.take().context("no output")?.read_to_string(&mut out)?;
+    ensure!(lines.0.wait()?.code() == Some(1) && out.contains("restarts the node"), "{out}");
+
+    login_is_quick(&user, node)
+}
+
+/// A login with a command takes well below a second even on an emulated board that shares its machine with other tests.
+fn login_is_quick(user: &User, node: &TestNode) -> Result<()> {
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let start = Instant::now();
+        ensure!(user.run(node, "status")?.status == Some(0));
+        times.push(start.elapsed());
+    }
+    times.sort();
+    tests::lab::say(&format!("ssh: a login takes {:?} at best, {:?} in the median", times[0], times[2]));
+    ensure!(times[0] < Duration::from_millis(900), "{times:?}");
+    Ok(())
+}
+
+#[test]
+fn a_shell_has_line_editing_views_and_a_log_that_goes_on() -> Result<()> {
+    let user = User::new()?;
+    let rig = Rig::boot(&format!("name=epsilon {} rack-secret={SECRET}", user.setting()?))?;
+    let node = &rig.node;
+
+    // `-tt` asks for a terminal although our end is a pipe.
+    let mut terminal = Terminal::open(user.ssh(node, "good", &["-tt"], &[])?)?;
+    terminal.wait_for("epsilon> ")?;
+    // "staXtus", corrected: three steps left, backspace.
+    terminal.send(b"staXtus\x1b[D\x1b[D\x1b[D\x7f\r")?;
+    terminal.wait_for("access    SSH, 1 key; host key SHA256:")?;
+    terminal.wait_for("epsilon> ")?;
+    terminal.send(b"\x1b[A\r")?;
+    terminal.wait_for("access    SSH")?;
+    terminal.send(b"top\r")?;
+    terminal.wait_for("(any key ends)")?;
+    terminal.send(b"q")?;
+    terminal.wait_for("epsilon> ")?;
+    terminal.send(b"exit\r")?;
+    ensure!(terminal.wait()? == Some(0), "{}", terminal.text());
+
+    // The log goes on, without input, while others come and go.
+    let mut follower = Terminal::open(user.ssh(node, "good", &[], &["log -f"])?)?;
+    follower.wait_for("MiniPiRack")?;
+    shell::run(node, "workload start cpu:load=10%,cores=2")?;
+    ensure!(user.run_as(node, "bad", &[], "status")?.status == Some(255));
+    follower.wait_for("was not let in")?;
+    ensure!(user.run(node, "status")?.status == Some(0));
+    drop(follower);
+
+    // Six sessions at once; the seventh is told why not.
+    let mut sessions = Vec::new();
+    for _ in 0..6 {
+        let mut session = Terminal::open(user.ssh(node, "good", &["-tt"], &[])?)?;
+        session.wait_for("epsilon> ")?;
+        sessions.push(session);
+    }
+    let refused = user.run(node, "status")?;
+    ensure!(refused.status == Some(255) && refused.errors.contains("too many sessions"), "{refused:?}");
+    for session in &mut sessions {
+        session.send(b"net\r")?;
+        session.wait_for("52:54:00:12:34:56")?;
+    }
+    drop(sessions);
+    wait::until(
+        "room for another session",
+        PATIENCE,
+        || Ok((user.run(node, "status")?.status == Some(0)).then_some(())),
+    )
+}
+
+#[test]
+fn the_host_key_lasts_and_a_node_can_be_restarted() -> Result<()> {
+    let user = User::new()?;
+    let rig = Rig::boot(&format!("{} rack-secret={SECRET}", user.setting()?))?;
+    let node = &rig.node;
+    ensure!(user.run(node, "status")?.status == Some(0));
+    let before = std::fs::read(user.path("known"))?;
+    node.console().skip();
+    let reboot = user.run(node, "reboot")?;
+    ensure!(reboot.status == Some(0) && reboot.out == "restarting\n", "{reboot:?}");
+    node.console().wait_for(|line: &str| line.contains("boot number 2"), PATIENCE)?;
+    node.wait_until_up()?;
+    let strict = ["-o", "StrictHostKeyChecking=yes"];
+    let after = user.run_as(node, "good", &strict, "log 200")?;
+    ensure!(after.status == Some(0) && after.out.contains("boot number 2"), "{after:?}");
+    ensure!(std::fs::read(user.path("known"))? == before, "another host key");
+    Ok(())
+}
+
+#[test]
+fn without_a_key_the_node_is_read_only_and_says_so() -> Result<()> {
+    let user = User::new()?;
+    let rig = Rig::boot("")?;
+    let node = &rig.node;
+    node.console().wait_for(|line: &str| line.contains("read-only: no SSH key was given"), PATIENCE)?;
+    let refused = user.run(node, "status")?;
+    ensure!(refused.status == Some(255), "{refused:?}");
+    ensure!(refused.errors.contains("this node is read-only: no SSH key was given"), "{refused:?}");
+    let page = node.get("/")?.text();
+    ensure!(page.contains("read-only: no SSH key was given"), "{page}");
+    let status = shell::run(node, "status")?.join("\n");
+    ensure!(status.contains("access    read-only: no SSH key was given"), "{status}");
+    // Who stands before it may.
+    let started = shell::run(node, "workload start idle")?.join("\n");
+    ensure!(started.contains("started"), "{started}");
+    Ok(())
+}
+
+#[test]
+fn strangers_neither_lock_out_the_owner_nor_stop_the_node() -> Result<()> {
+    let user = User::new()?;
+    let rig = Rig::boot(&format!("{} rack-secret={SECRET}", user.setting()?))?;
+    let node = &rig.node;
+    let address = node.tcp(22)?;
+    let follower = Running(user.ssh(node, "good", &[], &["log -f"])?.spawn()?);
+
+    // More silent connections than there are places, and some that say half of something.
+    let mut strangers = Vec::new();
+    let mut random = Random::new(22);
+    for number in 0..40 {
+        let Ok(mut stranger) = TcpStream::connect_timeout(&address, Duration::from_secs(2)) else { continue };
+        let said: Vec<u8> = match number % 5 {
+            0 => Vec::new(),
+            1 => b"SSH-2.0-half".to_vec(),
+            2 => b"SSH-2.0-slow\r\n\0\0\x04".to_vec(),
+            3 => random.bytes(2000),
+            _ => [&b"SSH-2.0-noise\r\n"[..], &random.bytes(3000)].concat(),
+        };
+        // The node may have had enough already.
+        let _ = stranger.write_all(&said);
+        strangers.push(stranger);
+    }
+    // All of them come from the owner's own address; he gets in all the same, if not at once.
+    let start = Instant::now();
+    let status = user.run(node, "status")?;
+    ensure!(status.status == Some(0), "{status:?}");
+    tests::lab::say(&format!("ssh: a login among forty strangers takes {:?}", start.elapsed()));
+    ensure!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+
+    // Who does not log in is sent away.
+    let deadline = Instant::now() + Duration::from_secs(25);
+    for stranger in &mut strangers {
+        read_to_end(stranger, deadline).context("a stranger is still there")?;
+    }
+    wrong_keys_are_slowed_down(&user, node, address)?;
+    let events = |event: &str| node.metrics().map(|m| m.sum("minipirack_events_total", &[("event", event)]));
+    node.fresh_metrics()?;
+    ensure!(events("ssh_denied")? >= 12.0 && events("ssh_login")? >= 2.0 && events("ssh_dropped")? >= 1.0);
+    ensure!(node.metrics()?.sum("node_crashes_total", &[]) == 0.0);
+    drop(follower);
+    Ok(())
+}
+
+/// Each attempt with a wrong key costs more time than the one before, and after six the connection is over.
+fn wrong_keys_are_slowed_down(user: &User, node: &TestNode, _: SocketAddr) -> Result<()> {
+    // A login forgives.
+    ensure!(user.run(node, "status")?.status == Some(0));
+    let mut keys = Vec::new();
+    for number in 0..7 {
+        let key = user.path(&format!("key{number}"));
+        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status()?;
+        ensure!(made.success());
+        keys.push(key.display().to_string());
+    }
+    let options: Vec<&str> = keys.iter().flat_map(|key| ["-i", key]).collect();
+    let mut times = Vec::new();
+    for _ in 0..2 {
+        let start = Instant::now();
+        let refused = user.run_as(node, "bad", &options, "status")?;
+        times.push(start.elapsed());
+        ensure!(refused.status == Some(255) && refused.errors.contains("too many attempts"), "{refused:?}");
+    }
+    // The first connection waits 0.2 + 0.4 + 0.8 s, the second 3.2 s for each attempt and before it begins.
+    ensure!(times[0] > Duration::from_millis(1400) && times[1] > Duration::from_secs(15), "{times:?}");
+    // The owner of the same address waits once, not for ever.
+    let start = Instant::now();
+    ensure!(user.run(node, "status")?.status == Some(0));
+    ensure!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+    Ok(())
+}
+
+fn read_to_end(stream: &mut TcpStream, deadline: Instant) -> Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(_) => ensure!(Instant::now() < deadline, "it is still being talked to"),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A client whose output is watched while it runs.
+struct Terminal {
+    child: Running,
+    lines: std::sync::mpsc::Receiver<Vec<u8>>,
+    /// Everything since the last match.
+    seen: String,
+}
+
+impl Terminal {
+    fn open(mut command: Command) -> Result<Self> {
+        let mut child = Running(command.stdin(Stdio::piped()).spawn()?);
+        let mut out = child.0.stdout.take().context("no output")?;
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(len @ 1..) = out.read(&mut buffer) {
+                if sender.send(buffer[..len].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { child, lines, seen: String::new() })
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        let input = self.child.0.stdin.as_mut().context("no input")?;
+        input.write_all(bytes)?;
+        Ok(input.flush()?)
+    }
+
+    /// Waits until the client has shown a text after what was waited for before.
+    fn wait_for(&mut self, text: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                self.seen.drain(..at + text.len());
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(_) => anyhow::bail!("no {text:?} in {:?}", self.seen),
+            }
+        }
+    }
+
+    fn wait(&mut self) -> Result<Option<i32>> {
+        wait::until("the client's end", PATIENCE, || Ok(self.child.0.try_wait()?)).map(|status| status.code())
+    }
+
+    fn text(&self) -> &str {
+        &self.seen
+    }
+}
