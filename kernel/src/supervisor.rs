@@ -3,9 +3,12 @@
 //! A timer interrupt of its own looks twice a second at a counter of each watched part: the executor of core 0, the
 //! network, telemetry. While all advance it feeds the hardware watchdog. When one stands still for [`STALL_LIMIT`] it
 //! reports what core 0 was doing, and restarts the node; the hardware watchdog catches what even this does not.
+//!
+//! Workloads are watched by their manager, which starts them anew. Only a core that does not let go of one is beyond it:
+//! [`expose`] has that core report what it does, and restarts the node.
 
 use core::cell::RefCell;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use aarch64_cpu::asm::wfi;
 use critical_section::Mutex;
@@ -13,7 +16,7 @@ use drivers::watchdog::Watchdog;
 use embassy_time::{Duration, Instant};
 use heapless::Vec;
 
-use crate::cpu::{executor, fault};
+use crate::cpu::{current_core, executor, fault, interrupt};
 
 /// How often [`check`] is called.
 pub(crate) const CHECKS_PER_SECOND: u64 = 2;
@@ -24,6 +27,9 @@ const WATCHDOG_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// The parts besides the executor.
 const PARTS: usize = 4;
+
+/// The core that is to report what it does; 0 for none.
+static EXPOSED: AtomicUsize = AtomicUsize::new(0);
 
 static WATCHED: Mutex<RefCell<Watched>> =
     Mutex::new(RefCell::new(Watched { parts: Vec::new(), watchdog: None, executor: Seen::NEW }));
@@ -116,9 +122,20 @@ pub(crate) fn restart() -> ! {
     }
 }
 
-/// Parks this core when another one is reporting a crash. Called by the interrupt between cores.
-pub(crate) fn obey_stop() {
+/// Has `core` report what it does and restart the node: it runs a workload that does not let go of it.
+pub(crate) fn expose(core: usize) {
+    // Relaxed: the interrupt that is sent next comes behind it.
+    EXPOSED.store(core, Ordering::Relaxed);
+    interrupt::send_ipi(core);
+}
+
+/// Parks this core when another one is reporting a crash, and reports one when this core is to. Called by the interrupt
+/// between cores, with the frame record of what it interrupted.
+pub(crate) fn obey(interrupted: &[u64; 2]) {
     if fault::is_reporting_elsewhere() {
         fault::park();
+    }
+    if EXPOSED.load(Ordering::Relaxed) == current_core() {
+        fault::stalled("a workload that does not let go of its core", interrupted);
     }
 }

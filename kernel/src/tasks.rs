@@ -18,8 +18,10 @@ use rpi_pac::{dwc2, genet};
 use safe_mmio::UniqueMmioPointer;
 use sockets::name::QUESTIONS;
 use sockets::network::PLACES;
+use telemetry::sample::{SLOTS_PER_CORE, WORKLOAD_SLOTS};
 use usb::bus::Bus;
 use usb::dwc2::Controller;
+use workload::Scratch;
 
 use crate::cpu::{interrupt, provoke};
 use crate::node::{MANAGER, Node, SharedMailbox};
@@ -27,7 +29,7 @@ use crate::pages::NodePages;
 use crate::sampler::{self, FixedMemory};
 use crate::shell_node::CommandNode;
 use crate::ssh::Server;
-use crate::workloads::{self, NETWORK, NodeEnv};
+use crate::workloads::{self, ASKERS, NETWORK, NodeEnv};
 use crate::{announce, certificate, console, locate, mem, ssh, syslog};
 
 /// The USB controller with its registers.
@@ -37,8 +39,6 @@ pub(crate) type UsbController = Controller<UniqueMmioPointer<'static, dwc2::Regi
 const TCP_CLIENTS: usize = 17;
 /// Clients that the HTTP server serves at once.
 const HTTP_CLIENTS: usize = 12;
-/// Cores that run workloads.
-const WORKERS: usize = 3;
 
 /// Starts what the network consists of, without the services that are switched off.
 pub(crate) fn spawn_network(
@@ -71,9 +71,10 @@ pub(crate) fn spawn_network(
     for place in 0..QUESTIONS {
         spawner.spawn(names_task(stack, place)?);
     }
-    for core in 1..=WORKERS {
-        spawner.spawn(answer_task(node, stack, core)?);
+    for place in 0..ASKERS {
+        spawner.spawn(answer_task(node, stack, place)?);
     }
+    spawner.spawn(watch_task()?);
     Ok(())
 }
 
@@ -108,7 +109,11 @@ fn spawn_classic(spawner: Spawner, stack: &'static Stack) -> Result<(), SpawnErr
 pub(crate) fn spawn_core(spawner: Spawner, core: usize) -> Result<(), SpawnError> {
     spawner.spawn(provoke_task()?);
     if core != 0 {
-        spawner.spawn(workload_task(core)?);
+        let scratch: &'static Scratch = Box::leak(Box::new(Scratch::new(mem::take_scratch(core))));
+        let core = u8::try_from(core).unwrap_or(u8::MAX);
+        for place in 0..SLOTS_PER_CORE {
+            spawner.spawn(workload_task(core, place, scratch)?);
+        }
     }
     Ok(())
 }
@@ -257,9 +262,14 @@ async fn ssh_task(server: &'static Server, place: usize, node: &'static Node, st
     ssh::run(server, place, node, stack, has_led).await
 }
 
-#[task(pool_size = WORKERS)]
-async fn answer_task(node: &'static Node, stack: &'static Stack, core: usize) {
-    workloads::answer(node, stack, core).await
+#[task(pool_size = ASKERS)]
+async fn answer_task(node: &'static Node, stack: &'static Stack, place: usize) {
+    workloads::answer(node, stack, place).await
+}
+
+#[task]
+async fn watch_task() {
+    workloads::watch().await
 }
 
 #[task(pool_size = PLACES)]
@@ -277,8 +287,7 @@ async fn provoke_task() {
     provoke::listen().await
 }
 
-#[task(pool_size = WORKERS)]
-async fn workload_task(core: usize) {
-    let buffer = mem::take_scratch(core);
-    workload::run_core(u8::try_from(core).unwrap_or(u8::MAX), &MANAGER, &NodeEnv, buffer).await
+#[task(pool_size = WORKLOAD_SLOTS)]
+async fn workload_task(core: u8, place: usize, scratch: &'static Scratch) {
+    workload::run_slot(core, place, &MANAGER, &NodeEnv, scratch).await
 }

@@ -1,22 +1,26 @@
-//! What workloads on cores 1-3 ask of core 0: pings, the state of the board, the time.
+//! What workloads on cores 1-3 ask of core 0: pings, the state of the board, the time. And the watch over them.
 //!
-//! Each core has one place for a question and one for its answer, because a workload waits for an answer before it asks
-//! again. A workload that was stopped in between leaves an answer behind; the question's number tells.
+//! There is a place for a question and its answer for each workload that can run. Whoever asks takes one that is free. A
+//! workload that was stopped in between leaves an answer behind; the question's number tells.
 
 use alloc::boxed::Box;
 use core::net::IpAddr;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
-use embassy_time::Duration;
+use embassy_time::{Duration, Ticker};
+use log::{error, info, warn};
 use net::time::{self, MeasureError};
 use net::{PingError, Stack};
 use sockets::Network;
+use telemetry::sample::WORKLOAD_SLOTS;
+use workload::manager::What;
 use workload::{BoxFuture, Env, Observation, PingFailure, TimeFailure, TimeReading};
 
-use crate::cpu::{CORES, current_core};
-use crate::node::Node;
+use crate::node::{MANAGER, Node};
+use crate::supervisor;
 
 /// The node as workloads see it.
 pub(crate) struct NodeEnv;
@@ -37,18 +41,34 @@ struct Place {
     question: Signal<CriticalSectionRawMutex, (u32, Question)>,
     answer: Signal<CriticalSectionRawMutex, (u32, Answer)>,
     asked: AtomicU32,
+    is_taken: AtomicBool,
 }
 
-static PLACES: [Place; CORES] =
-    [const { Place { question: Signal::new(), answer: Signal::new(), asked: AtomicU32::new(0) } }; CORES];
+/// Places for questions.
+pub(crate) const ASKERS: usize = WORKLOAD_SLOTS;
 
-/// Asks core 0 from the running core; `None` if this is no core that may.
+static PLACES: [Place; ASKERS] = [const {
+    Place { question: Signal::new(), answer: Signal::new(), asked: AtomicU32::new(0), is_taken: AtomicBool::new(false) }
+}; ASKERS];
+
+/// A place that is in use until this is dropped.
+struct Taken(&'static Place);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        // Release: what was done with the place is seen by whoever takes it next.
+        self.0.is_taken.store(false, Ordering::Release);
+    }
+}
+
+/// Asks core 0; `None` if too many ask at the same time.
 async fn ask(question: Question) -> Option<Answer> {
-    let place = PLACES.get(current_core())?;
-    let number = place.asked.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-    place.question.signal((number, question));
+    // Acquire: see `Taken`.
+    let place = PLACES.iter().find(|place| !place.is_taken.swap(true, Ordering::Acquire)).map(Taken)?;
+    let number = place.0.asked.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+    place.0.question.signal((number, question));
     loop {
-        let (answered, answer) = place.answer.wait().await;
+        let (answered, answer) = place.0.answer.wait().await;
         if answered == number {
             return Some(answer);
         }
@@ -91,17 +111,46 @@ impl Env for NodeEnv {
     }
 }
 
-/// Answers the questions of one core, on core 0. Never returns.
-pub(crate) async fn answer(node: &Node, stack: &'static Stack, core: usize) -> ! {
-    let Some(place) = PLACES.get(core) else { core::future::pending().await };
+/// Answers the questions in one place, on core 0. Never returns.
+pub(crate) async fn answer(node: &Node, stack: &'static Stack, place: usize) -> ! {
+    let Some(place) = PLACES.get(place) else { core::future::pending().await };
+    let mut next = place.question.wait().await;
     loop {
-        let (number, question) = place.question.wait().await;
-        let answer = match question {
-            Question::Ping { peer, len, timeout } => Answer::Ping(ping(stack, peer, len, timeout).await),
-            Question::Look => Answer::Look(look(node)),
-            Question::Time => Answer::Time(time(stack).await),
+        let (number, question) = next;
+        let work = async {
+            match question {
+                Question::Ping { peer, len, timeout } => Answer::Ping(ping(stack, peer, len, timeout).await),
+                Question::Look => Answer::Look(look(node)),
+                Question::Time => Answer::Time(time(stack).await),
+            }
         };
-        place.answer.signal((number, answer));
+        // Another question while there is work: nobody waits for the answer any more.
+        next = match select(place.question.wait(), work).await {
+            Either::First(next) => next,
+            Either::Second(answer) => {
+                place.answer.signal((number, answer));
+                place.question.wait().await
+            }
+        };
+    }
+}
+
+/// Watches over the workloads: logs how they end, has those that make no progress started anew, and restarts the node
+/// when a core does not let go. On core 0; never returns.
+pub(crate) async fn watch() -> ! {
+    let mut ticker = Ticker::every(Duration::from_secs(1));
+    loop {
+        ticker.next().await;
+        for event in MANAGER.check() {
+            match event.what {
+                What::Stuck => {
+                    error!("{event}; the node restarts");
+                    supervisor::expose(event.core.into());
+                }
+                _ if event.is_good() => info!("{event}"),
+                _ => warn!("{event}"),
+            }
+        }
     }
 }
 

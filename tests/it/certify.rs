@@ -139,7 +139,7 @@ fn a_board_that_was_not_tested_says_how_to_test_it() -> Result<()> {
     ensure!(text.contains("was not tested") && text.contains("workload start certify"), "{text}");
     // From the shell it runs too, and can be looked at meanwhile.
     rig.node.console().send_line("workload start certify:time=2s")?;
-    rig.node.console().wait_for("started on core 1-3", PATIENCE)?;
+    rig.node.console().wait_for("started certify on core 1-3", PATIENCE)?;
     wait::until("a report", PATIENCE, || Ok(rig.node.get("/certify")?.text().contains("verdict ").then_some(())))?;
     let report = Report::of(&rig)?;
     ensure!(report.text.contains("test         of 2 s"), "{}", report.text);

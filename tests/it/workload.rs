@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use tests::frames::FrameSocket;
 use tests::lab::{HOST, Lab, NODE, Wire};
 use tests::node::{self, PATIENCE, Rig};
+use tests::shell::run;
 use tests::wait;
 
 /// The peer of pings: the host itself, or what QEMU's user network has in its place.
@@ -125,5 +126,51 @@ fn busy_workloads_on_all_their_cores_do_not_stop_the_network() -> Result<()> {
         let received = node::ping(NODE, 50, 1400)?;
         ensure!(received == 50, "{received} of 50 pings were answered");
     }
+    Ok(())
+}
+
+#[test]
+fn workloads_share_cores_change_and_survive_one_that_hangs() -> Result<()> {
+    let rig = Rig::boot(
+        "workload=cpu:load=20%,cores=2,id=a workload=\"cpu load=10% cores=2 id=b\" workload=idle workload=idle",
+    )?;
+    let share = |id: &str, core: &str, least: f64, most: f64| {
+        let labels = [("core", core), ("workload", "cpu"), ("id", id)];
+        rig.node.wait_for_metric(&format!("{id} working {least} to {most} of the time"), PATIENCE * 2, |metrics| {
+            let share = metrics.one("minipirack_workload_busy_ratio", &labels)?;
+            Ok((least..=most).contains(&share).then_some(share))
+        })
+    };
+    share("a", "2", 0.15, 0.25)?;
+    share("b", "2", 0.06, 0.14)?;
+    let list = run(&rig.node, "workload")?.join("\n");
+    for line in ["1    idle         running", "2    a            running", "2    b            running", "3    idle#2"] {
+        ensure!(list.contains(line), "no {line:?} in\n{list}");
+    }
+    let answer = run(&rig.node, "workload set b load=60%")?.join("\n");
+    ensure!(answer.contains("b goes on with that"), "{answer}");
+    share("b", "2", 0.5, 0.65)?;
+    let answer = run(&rig.node, "workload set b load=600%")?.join("\n");
+    ensure!(answer.contains("load=600% is not allowed; allowed: 0% to 100%"), "{answer}");
+    let answer = run(&rig.node, "workload stop a")?.join("\n");
+    ensure!(answer.contains("stopped a on core 2"), "{answer}");
+    rig.node.wait_for_metric("a stopped", PATIENCE, |metrics| {
+        let is_stopped = metrics.one("minipirack_workload_state", &[("id", "a"), ("state", "stopped")])? == 1.0;
+        Ok((is_stopped && metrics.one("minipirack_workload_operations_total", &[("id", "a")])? > 0.0).then_some(1.0))
+    })?;
+    // One that can't run says why.
+    let answer = run(&rig.node, "workload start memory size=1G 1")?.join("\n");
+    ensure!(answer.contains("started memory on core 1"), "{answer}");
+    rig.node.console().wait_for("workload memory on core 1 has failed: needs 1073741824 bytes", PATIENCE)?;
+    // A core that does not let go: first its workload is told of, then the node begins anew.
+    let console = rig.node.console();
+    console.skip();
+    console.send_line("debug crash hang 2")?;
+    console.wait_for("workload b on core 2 makes no progress", PATIENCE * 2)?;
+    console.wait_for("can't be stopped", PATIENCE * 2)?;
+    let report = console.wait_for("*** crash: ", PATIENCE)?;
+    ensure!(report.contains("core 2"), "{report}");
+    console.wait_for("a workload that does not let go of its core made no progress", PATIENCE)?;
+    rig.node.wait_until_up()?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use core::fmt::{self, Write};
 use core::str::SplitAsciiWhitespace;
 
-use ::workload::StartError;
+use ::workload::{OrderError, StartError};
 use telemetry::Snapshot;
 use telemetry::log_ring::Cursor;
 
@@ -118,6 +118,9 @@ pub enum Problem<'a> {
     /// The words are right, but the node can't.
     #[error("{0}")]
     Impossible(&'static str),
+    /// A workload could not be given an order.
+    #[error(transparent)]
+    Order(#[from] OrderError),
 }
 
 /// Why a line was not carried out. Displays as whole lines, without the end of the last.
@@ -253,7 +256,7 @@ fn write_usage(command: &Command, out: &mut dyn Write) -> fmt::Result {
 
 fn write_usage_after(command: &Command, problem: &Problem<'_>, out: &mut dyn Write) -> fmt::Result {
     match problem {
-        Problem::Start(_) | Problem::Impossible(_) => Ok(()),
+        Problem::Start(_) | Problem::Order(_) | Problem::Impossible(_) => Ok(()),
         _ => write_usage(command, out),
     }
 }

@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 use heapless::String;
 
 /// Longest line in bytes.
-pub(crate) const LINE_LEN_MAX: usize = 200;
+pub(crate) const LINE_LEN_MAX: usize = 288;
 /// Columns that are used: one less than the narrowest usual terminal has, so that nothing ever wraps.
 pub(crate) const COLUMNS: usize = 79;
 

@@ -255,7 +255,9 @@ impl Shell {
         });
         let rest = common.get(prefix.len()..).unwrap_or_default();
         if found == 1 {
-            rest.chars().chain([' ']).for_each(|c| {
+            // A value follows at once, another word behind a space.
+            let space = Some(' ').filter(|_| !common.ends_with('='));
+            rest.chars().chain(space).for_each(|c| {
                 // A full line takes no more; what is shown is what is there.
                 let _ = self.line.insert(c);
             });

@@ -19,7 +19,8 @@ pub const BOUND_BITS: core::ops::RangeInclusive<u32> = 4..=24;
 pub struct Histogram {
     buckets: [AtomicU32; BUCKETS],
     sum_us: AtomicU64,
-    min_us: AtomicU64,
+    /// The least, taken from the greatest number: so that an empty histogram is all zeros and costs nothing in the image.
+    min_below_max_us: AtomicU64,
     max_us: AtomicU64,
 }
 
@@ -30,7 +31,7 @@ impl Histogram {
         Self {
             buckets: [const { AtomicU32::new(0) }; BUCKETS],
             sum_us: AtomicU64::new(0),
-            min_us: AtomicU64::new(u64::MAX),
+            min_below_max_us: AtomicU64::new(0),
             max_us: AtomicU64::new(0),
         }
     }
@@ -41,7 +42,7 @@ impl Histogram {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
         self.sum_us.fetch_add(us, Ordering::Relaxed);
-        self.min_us.fetch_min(us, Ordering::Relaxed);
+        self.min_below_max_us.fetch_max(u64::MAX - us, Ordering::Relaxed);
         self.max_us.fetch_max(us, Ordering::Relaxed);
     }
 
@@ -51,7 +52,7 @@ impl Histogram {
             bucket.store(0, Ordering::Relaxed);
         }
         self.sum_us.store(0, Ordering::Relaxed);
-        self.min_us.store(u64::MAX, Ordering::Relaxed);
+        self.min_below_max_us.store(0, Ordering::Relaxed);
         self.max_us.store(0, Ordering::Relaxed);
     }
 
@@ -74,7 +75,8 @@ impl Histogram {
         if count == 0 {
             return None;
         }
-        let (min_us, max_us) = (self.min_us.load(Ordering::Relaxed), self.max_us.load(Ordering::Relaxed));
+        let min_us = u64::MAX - self.min_below_max_us.load(Ordering::Relaxed);
+        let max_us = self.max_us.load(Ordering::Relaxed);
         let at = |permille| self.quantile(count, permille).clamp(min_us, max_us.max(min_us));
         Some(Summary {
             count,

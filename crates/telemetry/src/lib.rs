@@ -35,4 +35,4 @@ pub use node_info::{Access, NodeInfo};
 pub use rates::Rates;
 pub use sample::{CORES, Sample};
 pub use snapshot::Snapshot;
-pub use workload_status::{WorkloadState, WorkloadStatus};
+pub use workload_status::{WorkloadState, WorkloadStatus, WorkloadView};

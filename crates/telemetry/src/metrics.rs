@@ -30,8 +30,68 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// Who gets to see it.
     pub names: Names,
-    /// Gives its values to a sink; none if it can't be known now.
-    pub read: fn(&Snapshot<'_>, &mut dyn Output) -> fmt::Result,
+    /// Where its values are.
+    pub source: Source,
+}
+
+/// Where the values of a metric are.
+pub enum Source {
+    /// In a snapshot: this gives them to a sink; none if they can't be known now.
+    Snapshot(fn(&Snapshot<'_>, &mut dyn Output) -> fmt::Result),
+    /// With each workload that has the metric among its own.
+    Workload,
+}
+
+impl Metric {
+    /// Gives its values to a sink.
+    ///
+    /// # Errors
+    ///
+    /// When the sink can't write.
+    pub fn read(&self, snapshot: &Snapshot<'_>, out: &mut dyn Output) -> fmt::Result {
+        match self.source {
+            Source::Snapshot(read) => read(snapshot, out),
+            Source::Workload => workload::read_own(self, snapshot, out),
+        }
+    }
+
+    /// Returns a metric that only one kind of workload has, called `minipirack_`, the workload's name, and what it is.
+    #[must_use]
+    pub const fn of_workload(name: &'static str, kind: Kind, unit: Unit, help: &'static str) -> Self {
+        Self { name, help, kind, unit, labels: workload::LABELS, names: Names::Strict, source: Source::Workload }
+    }
+
+    /// Returns what is wrong with its name or its help by the rules of Prometheus and of this table; `None` if nothing is.
+    #[must_use]
+    pub fn complaint(&self) -> Option<&'static str> {
+        let stem = self.name.strip_suffix("_total").unwrap_or(self.name);
+        let suffix = match self.unit {
+            Unit::Seconds => "_seconds",
+            Unit::Bytes => "_bytes",
+            Unit::Hertz => "_hertz",
+            Unit::Celsius => "_celsius",
+            Unit::Ratio => "_ratio",
+            Unit::Count => "",
+        };
+        if !self.name.starts_with("node_") && !self.name.starts_with("minipirack_") {
+            Some("its name has the wrong beginning")
+        } else if self.name.ends_with("_total") != (self.kind == Kind::Counter) {
+            Some("its name ends with _total if and only if it is a counter")
+        // node_exporter's one exception.
+        } else if !stem.ends_with(suffix) && stem != "node_thermal_zone_temp" {
+            Some("its name lacks the unit")
+        } else if !self.help.ends_with('.') || self.help.contains(['\n', '\\']) {
+            Some("its help is no sentence")
+        } else {
+            None
+        }
+    }
+}
+
+impl fmt::Debug for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 /// How a metric moves.
@@ -205,7 +265,7 @@ const fn metric(
     help: &'static str,
     read: fn(&Snapshot<'_>, &mut dyn Output) -> fmt::Result,
 ) -> Metric {
-    Metric { name, help, kind, unit, labels, names: Names::Strict, read }
+    Metric { name, help, kind, unit, labels, names: Names::Strict, source: Source::Snapshot(read) }
 }
 
 #[cfg(test)]
@@ -225,20 +285,7 @@ mod tests {
     #[test]
     fn names_say_kind_and_unit() {
         for m in METRICS.iter() {
-            assert!(m.name.starts_with("node_") || m.name.starts_with("minipirack_"), "{}", m.name);
-            assert_eq!(m.name.ends_with("_total"), m.kind == Kind::Counter, "{}", m.name);
-            let stem = m.name.strip_suffix("_total").unwrap_or(m.name);
-            let suffix = match m.unit {
-                Unit::Seconds => "_seconds",
-                Unit::Bytes => "_bytes",
-                Unit::Hertz => "_hertz",
-                Unit::Celsius => "_celsius",
-                Unit::Ratio => "_ratio",
-                Unit::Count => "",
-            };
-            // node_exporter's one exception.
-            assert!(stem.ends_with(suffix) || stem == "node_thermal_zone_temp", "{} lacks {suffix}", m.name);
-            assert!(m.help.ends_with('.') && !m.help.contains(['\n', '\\']), "{}: {}", m.name, m.help);
+            assert_eq!(m.complaint(), None, "{}", m.name);
             assert_eq!(m.names == Names::NodeExporter, m.name.contains(char::is_uppercase), "{}", m.name);
         }
     }

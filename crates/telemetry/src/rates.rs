@@ -1,6 +1,7 @@
 //! What happened between two samples, per second.
 
-use crate::sample::{CORES, Sample};
+use crate::sample::{CORES, Sample, WORKLOAD_SLOTS};
+use crate::workload_status::WorkloadStatus;
 
 /// Rates per second, and shares in thousandths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,11 +22,11 @@ pub struct Rates {
     pub lost_frames: u64,
     /// Interrupts, if they are counted.
     pub interrupts: Option<u64>,
-    /// Of each core's workload.
-    pub workloads: [WorkloadRates; CORES],
+    /// Of each workload, by its slot.
+    pub workloads: [WorkloadRates; WORKLOAD_SLOTS],
 }
 
-/// Rates of one core's workload.
+/// Rates of a workload on one core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WorkloadRates {
     /// Operations per second.
@@ -39,6 +40,12 @@ pub struct WorkloadRates {
 }
 
 impl Rates {
+    /// Returns the rates of the workload that has this status.
+    #[must_use]
+    pub fn workload(&self, status: &WorkloadStatus) -> WorkloadRates {
+        self.workloads.get(status.slot).copied().unwrap_or_default()
+    }
+
     /// Returns the rates from `old` to `new`; `None` if no time has passed.
     #[must_use]
     pub fn between(old: &Sample, new: &Sample) -> Option<Self> {

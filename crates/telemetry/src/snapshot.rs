@@ -2,13 +2,13 @@
 
 use crate::certificate::Certificate;
 use crate::counted::Counted;
-use crate::histogram::Histogram;
 use crate::history::History;
 use crate::log_ring::LogLines;
+use crate::metrics::{METRICS, Metric};
 use crate::net_info::NetInfo;
 use crate::node_info::NodeInfo;
-use crate::sample::{Sample, WorkloadCounts};
-use crate::workload_status::WorkloadStatus;
+use crate::sample::Sample;
+use crate::workload_status::{WorkloadNow, WorkloadView};
 
 /// The node as it is now.
 #[derive(Clone, Copy)]
@@ -21,8 +21,8 @@ pub struct Snapshot<'a> {
     pub sample: &'a Sample,
     /// The last minutes.
     pub history: &'a History,
-    /// What each workload core runs, with the time that its operations took.
-    pub workloads: &'a [(WorkloadStatus, &'a Histogram)],
+    /// What the cores run, or ran last, in the order of cores.
+    pub workloads: &'a [WorkloadView<'a>],
     /// What the last acceptance test of the board has found.
     pub certificate: Option<&'a Certificate>,
     /// Crashes that the node remembers, by reason.
@@ -36,12 +36,22 @@ pub struct Snapshot<'a> {
 }
 
 impl<'a> Snapshot<'a> {
-    /// Returns the workload cores with their figures.
-    pub fn workloads(&self) -> impl Iterator<Item = (&'a WorkloadStatus, WorkloadCounts, &'a Histogram)> + use<'a> {
+    /// Returns the workloads with their counts and the time that their operations took.
+    pub fn workloads(&self) -> impl Iterator<Item = WorkloadNow<'a>> + use<'a> {
         let counts = &self.sample.workloads;
-        self.workloads.iter().map(|(status, latency)| {
-            (status, counts.get(usize::from(status.core)).copied().unwrap_or_default(), *latency)
-        })
+        self.workloads
+            .iter()
+            .map(|view| (&view.status, counts.get(view.status.slot).copied().unwrap_or_default(), view.durations))
+    }
+
+    /// Returns every metric: those of the table, and those that only the workloads of this node have.
+    pub fn metrics(&self) -> impl Iterator<Item = &'static Metric> + use<'a> {
+        let views = self.workloads;
+        let is_first = |(i, view): &(usize, &WorkloadView<'_>)| {
+            !views.iter().take(*i).any(|earlier| earlier.status.name == view.status.name)
+        };
+        let own = views.iter().enumerate().filter(is_first);
+        METRICS.iter().chain(own.flat_map(|(_, view)| view.figures.iter().chain(view.histograms)))
     }
 
     /// Returns how many crashes the node remembers.

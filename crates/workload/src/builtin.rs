@@ -26,7 +26,10 @@ pub fn find(name: &str) -> Option<&'static dyn Workload> {
 
 #[cfg(test)]
 mod tests {
+    use telemetry::metrics::Kind;
+
     use super::*;
+    use crate::figures::{FIGURES_MAX, HISTOGRAMS_MAX};
 
     #[test]
     fn every_file_is_in_the_table() {
@@ -45,9 +48,30 @@ mod tests {
         for workload in WORKLOADS {
             assert!(!workload.summary().is_empty() && !workload.operation().is_empty(), "{}", workload.name());
             for parameter in workload.parameters() {
+                assert!(parameter.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{}", parameter.name);
                 assert!(!parameter.help.is_empty(), "{} {}", workload.name(), parameter.name);
-                assert!(!["cores", "for"].contains(&parameter.name), "{} has a reserved parameter", workload.name());
+                assert!(
+                    !["cores", "for", "id"].contains(&parameter.name),
+                    "{} has a reserved parameter",
+                    workload.name()
+                );
             }
+        }
+    }
+
+    #[test]
+    fn own_figures_fit_and_are_named_by_the_rules() {
+        for workload in WORKLOADS {
+            assert!(workload.figures().len() <= FIGURES_MAX, "{}", workload.name());
+            assert!(workload.histograms().len() <= HISTOGRAMS_MAX, "{}", workload.name());
+            let mut names = std::collections::HashSet::new();
+            for metric in workload.figures().iter().chain(workload.histograms()) {
+                let (name, beginning) = (metric.name, format!("minipirack_{}_", workload.name()));
+                assert!(name.starts_with(&beginning) && names.insert(name), "{name}");
+                assert_eq!(metric.complaint(), None, "{name}");
+            }
+            assert!(workload.figures().iter().all(|metric| metric.kind != Kind::Histogram), "{}", workload.name());
+            assert!(workload.histograms().iter().all(|metric| metric.kind == Kind::Histogram), "{}", workload.name());
         }
     }
 }

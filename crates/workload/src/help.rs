@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::Workload;
 use crate::builtin::{WORKLOADS, find};
-use crate::spec::{CORES, FOR};
+use crate::spec::COMMON;
 
 /// Shows every workload in a line.
 pub fn list() -> impl fmt::Display {
@@ -30,11 +30,15 @@ fn describe(workload: &dyn Workload, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         write!(f, "  {:8} {}; {}", parameter.name, parameter.help, parameter.kind.allowed())?;
         match parameter.kind.default() {
             Some(default) => writeln!(f, "; default {default}")?,
-            None => writeln!(f, "; must be given")?,
+            None if parameter.kind.is_required() => writeln!(f, "; must be given")?,
+            None => writeln!(f)?,
         }
     }
-    for parameter in [&CORES, &FOR] {
+    for parameter in COMMON {
         writeln!(f, "  {:8} {}", parameter.name, parameter.help)?;
+    }
+    for metric in workload.figures().iter().chain(workload.histograms()) {
+        writeln!(f, "  shows {}: {}", metric.name, metric.help)?;
     }
     Ok(())
 }
@@ -51,7 +55,10 @@ mod tests {
             for parameter in workload.parameters() {
                 assert!(text.contains(&format!("\n  {:8} {}", parameter.name, parameter.help)), "{text}");
             }
-            assert!(text.contains("\n  cores ") && text.contains("\n  for "), "{text}");
+            assert!(text.contains("\n  cores ") && text.contains("\n  for ") && text.contains("\n  id "), "{text}");
+            for metric in workload.figures().iter().chain(workload.histograms()) {
+                assert!(text.contains(&format!("  shows {}: {}", metric.name, metric.help)), "{text}");
+            }
         }
         assert!(of("nothing").is_none());
     }

@@ -1,6 +1,6 @@
 //! The programs a node runs for its user, and how they are started, watched and stopped.
 //!
-//! Each of cores 1 to 3 runs [`run_core`], which waits for orders. [`Manager`] gives them, from core 0: it turns text such
+//! Each slot of cores 1 to 3 runs [`run_slot`], which waits for orders. [`Manager`] gives them, from core 0: it turns text such
 //! as `cpu:load=50%,cores=1-3` into a [`Spec`], picks the cores and hands it over. A workload is a future that works in
 //! slices of some milliseconds and reports through atomics, so core 0 can read its figures at any time and drop it at the
 //! end of a slice. It needs nothing of the node but an [`Env`].
@@ -20,23 +20,36 @@ pub mod builtin;
 mod certify;
 pub mod context;
 pub mod core_set;
+pub mod distribution;
 pub mod env;
+pub mod figures;
 pub mod help;
 pub mod manager;
 pub mod parameter;
+pub mod peer;
+pub mod random;
 mod run;
+mod scratch;
 pub mod spec;
+pub mod unit;
+pub mod values;
 
 use alloc::boxed::Box;
 use core::pin::Pin;
 
+use telemetry::metrics::Metric;
+
 pub use builtin::WORKLOADS;
 pub use context::{Context, Failure};
 pub use core_set::CoreSet;
+pub use distribution::Distribution;
 pub use env::{Env, Observation, PingFailure, TimeFailure, TimeReading};
-pub use manager::{Manager, StartError};
+pub use manager::{Manager, OrderError, StartError, Which};
 pub use parameter::{Parameter, Values};
-pub use run::run_core;
+pub use peer::{Host, Peer};
+pub use random::Random;
+pub use run::{run_core, run_slot};
+pub use scratch::{Buffer, Scratch};
 pub use spec::{Spec, SpecError};
 
 /// A future made at the start of a workload or of a request: not per packet.
@@ -61,9 +74,32 @@ pub trait Workload: Sync {
         CoreSet::EMPTY
     }
 
+    /// Returns the counters and gauges that it has besides operations, bytes and errors; see [`figures`].
+    fn figures(&self) -> &'static [Metric] {
+        &[]
+    }
+
+    /// Returns the histograms that it has besides that of how long operations took; see [`figures`].
+    fn histograms(&self) -> &'static [Metric] {
+        &[]
+    }
+
+    /// Returns whether it takes in a change of `parameter` while it runs ([`Context::changed`], [`Context::has_changed`]).
+    /// If not, it is started anew.
+    fn follows(&self, parameter: &Parameter) -> bool {
+        let _ = parameter;
+        false
+    }
+
+    /// Returns whether nothing else may run on its cores.
+    fn is_exclusive(&self) -> bool {
+        false
+    }
+
     /// Runs until it is done or dropped.
     ///
-    /// It must await something at least every 20 ms ([`Context::pause`] does), or it can't be stopped, and it must report
-    /// progress at least every second, or it is shown as stalled.
+    /// It must await something at least every 20 ms ([`Context::pause`] does), or it can't be stopped and holds up what
+    /// shares the core, and it must report progress at least every second, or it is started anew as stalled
+    /// ([`Context::attend`] is for what may wait for others as long as it takes).
     fn run<'a>(&'a self, values: &'a Values, context: Context<'a>) -> BoxFuture<'a, Result<(), Failure>>;
 }

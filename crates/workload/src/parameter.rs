@@ -3,12 +3,11 @@
 use core::fmt;
 use core::net::IpAddr;
 
-use heapless::Vec;
-
 use crate::core_set::CoreSet;
-
-/// Most parameters of a workload.
-pub const PARAMETERS_MAX: usize = 8;
+use crate::distribution::{self, Distribution};
+use crate::peer::Peer;
+pub use crate::unit::Unit;
+pub use crate::values::Values;
 
 /// A parameter.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,73 +43,77 @@ pub enum Kind {
     },
     /// An IP address, which must be given.
     Address,
+    /// Whom to talk to: an address or the name of a node, perhaps with a port.
+    Peer {
+        /// Whether it must be given.
+        is_required: bool,
+    },
+    /// Text without spaces.
+    Text {
+        /// The most bytes allowed.
+        max_len: usize,
+        /// If not given; without it, it must be given.
+        default: Option<&'static str>,
+    },
+    /// Numbers with commas between them.
+    Numbers {
+        /// The least allowed.
+        min: u64,
+        /// The greatest allowed.
+        max: u64,
+        /// The most numbers allowed.
+        max_count: usize,
+        /// If not given; may be empty.
+        default: &'static str,
+        /// What the numbers count.
+        unit: Unit,
+    },
+    /// Time spans that are not always the same.
+    Distribution {
+        /// The longest that may be written, in µs.
+        max_us: u64,
+        /// If not given.
+        default: &'static str,
+    },
     /// Some of the cores that run workloads; without them, one that is free.
     Cores,
-}
-
-/// What a number counts, and how it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// Things: `100`.
-    Count,
-    /// Hundredths: `50%`.
-    Percent,
-    /// Microseconds: `10ms`.
-    Time,
-    /// Bytes: `2M`.
-    Bytes,
-}
-
-impl Unit {
-    /// Returns the suffixes and what each multiplies by, the largest first. An empty one makes the suffix optional.
-    fn suffixes(self) -> &'static [(&'static str, u64)] {
-        match self {
-            Self::Count => &[("", 1)],
-            Self::Percent => &[("%", 1), ("", 1)],
-            Self::Time => &[("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)],
-            Self::Bytes => &[("G", 1 << 30), ("M", 1 << 20), ("k", 1 << 10), ("", 1)],
-        }
-    }
-
-    /// Returns the number that `text` means.
-    #[must_use]
-    pub fn parse(self, text: &str) -> Option<u64> {
-        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let (digits, suffix) = text.split_at_checked(digits)?;
-        let (_, unit) = self.suffixes().iter().find(|(s, _)| *s == suffix)?;
-        digits.parse::<u64>().ok()?.checked_mul(*unit)
-    }
-
-    /// Shows a number as it could be typed.
-    pub fn show(self, number: u64) -> impl fmt::Display {
-        fmt::from_fn(move |f| {
-            // The largest unit that shows it as a whole number; zero is shown in the smallest.
-            let fits = |unit: u64| number.is_multiple_of(unit) && (unit == 1 || number >= unit);
-            let (suffix, unit) = self.suffixes().iter().find(|(_, unit)| fits(*unit)).copied().unwrap_or(("", 1));
-            write!(f, "{}{suffix}", number / unit)
-        })
-    }
+    /// A name for a workload that runs.
+    Id,
 }
 
 impl Kind {
-    /// Returns the value that `text` means; `None` if it is not allowed.
+    /// Returns whether `text` is a value that is allowed.
     #[must_use]
-    pub fn parse(&self, text: &str) -> Option<Value> {
+    pub fn accepts(&self, text: &str) -> bool {
         match self {
-            Self::Integer { min, max, unit, .. } => {
-                unit.parse(text).filter(|number| (min..=max).contains(&number)).map(Value::Number)
+            Self::Integer { .. } | Self::Choice { .. } => self.number(text).is_some(),
+            Self::Address => text.parse::<IpAddr>().is_ok(),
+            Self::Peer { .. } => Peer::parse(text).is_some(),
+            Self::Text { max_len, .. } => text.len() <= *max_len && text.bytes().all(|b| b.is_ascii_graphic()),
+            Self::Numbers { min, max, unit, max_count, .. } => {
+                let is_number = |part| unit.parse(part).is_some_and(|number| (min..=max).contains(&&number));
+                text.is_empty() || text.split(',').all(is_number) && text.split(',').count() <= *max_count
             }
-            Self::Choice { of, .. } => of.iter().position(|word| *word == text).map(|i| Value::Number(i as u64)),
-            Self::Address => text.parse().ok().map(Value::Address),
-            Self::Cores => CoreSet::parse(text).map(Value::Cores),
+            Self::Distribution { max_us, .. } => Distribution::parse(text, *max_us).is_some(),
+            Self::Cores => CoreSet::parse(text).is_some(),
+            Self::Id => is_id(text),
+        }
+    }
+
+    /// Returns the number that `text` means to an integer or a choice; `None` if it is not allowed.
+    #[must_use]
+    pub fn number(&self, text: &str) -> Option<u64> {
+        match self {
+            Self::Integer { min, max, unit, .. } => unit.parse(text).filter(|number| (min..=max).contains(&number)),
+            Self::Choice { of, .. } => of.iter().position(|word| *word == text).map(|i| i as u64),
+            _ => None,
         }
     }
 
     /// Shows what is allowed.
     pub fn allowed(&self) -> impl fmt::Display {
         fmt::from_fn(move |f| match self {
-            Self::Integer { min, max, unit, .. } if *max == u64::MAX => write!(f, "{} or more", unit.show(*min)),
-            Self::Integer { min, max, unit, .. } => write!(f, "{} to {}", unit.show(*min), unit.show(*max)),
+            Self::Integer { min, max, unit, .. } => write_range(f, *min, *max, *unit),
             Self::Choice { of, .. } => {
                 for (i, word) in of.iter().enumerate() {
                     write!(f, "{}{word}", if i == 0 { "" } else { ", " })?;
@@ -118,79 +121,86 @@ impl Kind {
                 Ok(())
             }
             Self::Address => f.write_str("an IPv4 or IPv6 address, such as 10.0.2.2 or fe80::1"),
+            Self::Peer { .. } => {
+                f.write_str("an address or a node's name, such as 10.0.2.2, pi-2:8080 or [fe80::1]:8080")
+            }
+            Self::Text { max_len, .. } => write!(f, "up to {max_len} characters without spaces"),
+            Self::Numbers { min, max, unit, max_count, .. } => {
+                write!(f, "up to {max_count} numbers, such as {0},{0}, each ", unit.show(*min))?;
+                write_range(f, *min, *max, *unit)
+            }
+            Self::Distribution { max_us, .. } => {
+                write!(f, "{}; times up to {}", distribution::FORMS, Unit::Time.show(*max_us))
+            }
             Self::Cores => f.write_str("cores 1 to 3, such as 1, 1-3, 1+3 or all (core 0 runs drivers and network)"),
+            Self::Id => write!(f, "a letter and up to {} letters, digits, - or _", ID_LEN_MAX - 1),
         })
     }
 
-    /// Returns whether there is no default.
+    /// Returns what stands for the value in a description: `ADDRESS`.
+    #[must_use]
+    pub fn placeholder(&self) -> &'static str {
+        match self {
+            Self::Integer { .. } => "NUMBER",
+            Self::Choice { .. } => "WORD",
+            Self::Address => "ADDRESS",
+            Self::Peer { .. } => "PEER",
+            Self::Text { .. } => "TEXT",
+            Self::Numbers { .. } => "NUMBERS",
+            Self::Distribution { .. } => "TIMES",
+            Self::Cores => "CORES",
+            Self::Id => "NAME",
+        }
+    }
+
+    /// Returns whether it must be given.
     #[must_use]
     pub fn is_required(&self) -> bool {
-        matches!(self, Self::Address)
+        matches!(self, Self::Address | Self::Peer { is_required: true } | Self::Text { default: None, .. })
     }
 
     /// Shows the default; `None` if the parameter has none.
     #[must_use]
     pub fn default(&self) -> Option<impl fmt::Display> {
-        if matches!(self, Self::Address | Self::Cores) {
-            return None;
-        }
-        Some(fmt::from_fn(move |f| match self {
+        let has_default = match self {
+            Self::Integer { .. } | Self::Choice { .. } | Self::Distribution { .. } => true,
+            Self::Text { default, .. } => default.is_some_and(|text| !text.is_empty()),
+            Self::Numbers { default, .. } => !default.is_empty(),
+            Self::Address | Self::Peer { .. } | Self::Cores | Self::Id => false,
+        };
+        has_default.then_some(fmt::from_fn(move |f| match self {
             Self::Integer { default, unit, .. } => write!(f, "{}", unit.show(*default)),
             Self::Choice { of, default } => f.write_str(of.get(*default as usize).unwrap_or(&"")),
-            Self::Address | Self::Cores => Ok(()),
+            other => f.write_str(other.default_text()),
         }))
     }
-}
 
-/// A value that was found good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// A number in the parameter's unit, or the index of a choice.
-    Number(u64),
-    /// An address.
-    Address(IpAddr),
-    /// Cores.
-    Cores(CoreSet),
-}
-
-/// The values that were given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Values(Vec<(&'static str, Value), PARAMETERS_MAX>);
-
-impl Values {
-    /// Returns whether a value for `parameter` was given.
-    #[must_use]
-    pub fn is_given(&self, parameter: &Parameter) -> bool {
-        self.get(parameter).is_some()
-    }
-
-    /// Returns the number given for `parameter`, or its default.
-    #[must_use]
-    pub fn number(&self, parameter: &Parameter) -> u64 {
-        match (self.get(parameter), &parameter.kind) {
-            (Some(Value::Number(number)), _) => *number,
-            (_, Kind::Integer { default, .. } | Kind::Choice { default, .. }) => *default,
-            (_, Kind::Address | Kind::Cores) => 0,
+    /// Returns the default of the kinds whose default is text.
+    pub(crate) fn default_text(&self) -> &'static str {
+        match self {
+            Self::Text { default, .. } => default.unwrap_or(""),
+            Self::Numbers { default, .. } | Self::Distribution { default, .. } => default,
+            _ => "",
         }
     }
+}
 
-    /// Returns the address given for `parameter`; a [`Spec`](crate::Spec) is only made when there is one.
-    #[must_use]
-    pub fn address(&self, parameter: &Parameter) -> Option<IpAddr> {
-        match self.get(parameter) {
-            Some(Value::Address(address)) => Some(*address),
-            _ => None,
-        }
+fn write_range(f: &mut fmt::Formatter<'_>, min: u64, max: u64, unit: Unit) -> fmt::Result {
+    if max == u64::MAX {
+        return write!(f, "{} or more", unit.show(min));
     }
+    write!(f, "{} to {}", unit.show(min), unit.show(max))
+}
 
-    /// Stores a value. A workload with more parameters than there is room for fails the test below.
-    pub(crate) fn set(&mut self, parameter: &'static Parameter, value: Value) {
-        let _ = self.0.push((parameter.name, value));
-    }
+/// Longest name that a user can give; one made by the manager, such as `pipeline#12`, is shorter than there is room for.
+const ID_LEN_MAX: usize = 16;
 
-    fn get(&self, parameter: &Parameter) -> Option<&Value> {
-        self.0.iter().find_map(|(name, value)| (*name == parameter.name).then_some(value))
-    }
+/// Returns whether `text` can be a name: nothing that could be taken for a set of cores.
+fn is_id(text: &str) -> bool {
+    text.len() <= ID_LEN_MAX
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        && text != "all"
 }
 
 #[cfg(test)]
@@ -199,64 +209,15 @@ mod tests {
     use crate::builtin::WORKLOADS;
 
     #[test]
-    fn there_is_room_for_the_parameters_of_every_workload() {
-        for workload in WORKLOADS {
-            assert!(workload.parameters().len() <= PARAMETERS_MAX, "{}", workload.name());
-        }
-    }
-
-    #[test]
-    fn numbers_are_read_with_their_unit() {
-        let cases = [
-            (Unit::Percent, "50%", Some(50)),
-            (Unit::Percent, "50", Some(50)),
-            (Unit::Percent, "%", None),
-            (Unit::Time, "10ms", Some(10_000)),
-            (Unit::Time, "1s", Some(1_000_000)),
-            (Unit::Time, "2m", Some(120_000_000)),
-            (Unit::Time, "10", None),
-            (Unit::Bytes, "2M", Some(2 << 20)),
-            (Unit::Bytes, "64k", Some(65_536)),
-            (Unit::Bytes, "100", Some(100)),
-            (Unit::Bytes, "18446744073709551615", Some(u64::MAX)),
-            (Unit::Bytes, "18446744073709551616", None),
-            (Unit::Bytes, "99999999999G", None),
-            (Unit::Count, "-1", None),
-            (Unit::Count, "+1", None),
-            (Unit::Count, "1.5", None),
-            (Unit::Count, "", None),
-            (Unit::Count, "1é", None),
-        ];
-        for (unit, text, number) in cases {
-            assert_eq!(unit.parse(text), number, "{unit:?} {text}");
-        }
-    }
-
-    #[test]
-    fn numbers_are_shown_as_they_are_typed() {
-        let cases = [
-            (Unit::Percent, 0, "0%"),
-            (Unit::Percent, 50, "50%"),
-            (Unit::Time, 10_000, "10ms"),
-            (Unit::Time, 1_500_000, "1500ms"),
-            (Unit::Time, 0, "0us"),
-            (Unit::Bytes, 2 << 20, "2M"),
-            (Unit::Bytes, 56, "56"),
-            (Unit::Bytes, 0, "0"),
-            (Unit::Count, 0, "0"),
-        ];
-        for (unit, number, text) in cases {
-            assert_eq!(unit.show(number).to_string(), text);
-            assert_eq!(unit.parse(text), Some(number), "{text}");
-        }
-    }
-
-    #[test]
     fn defaults_are_allowed() {
         for parameter in WORKLOADS.iter().flat_map(|workload| workload.parameters()) {
             if let Some(default) = parameter.kind.default() {
-                let value = parameter.kind.parse(&default.to_string()).unwrap();
-                assert_eq!(value, Value::Number(Values::default().number(parameter)), "{}", parameter.name);
+                let text = default.to_string();
+                assert!(parameter.kind.accepts(&text), "{}={text}", parameter.name);
+                assert!(!parameter.kind.is_required(), "{}", parameter.name);
+                if let Some(number) = parameter.kind.number(&text) {
+                    assert_eq!(number, Values::default().number(parameter), "{}", parameter.name);
+                }
             }
         }
     }
@@ -264,10 +225,24 @@ mod tests {
     #[test]
     fn addresses_are_checked() {
         for bad in ["", "10.0.2", "10.0.2.256", "pi-123456.local", "fe80::1%1", "10.0.2.2/24", " 10.0.2.2"] {
-            assert_eq!(Kind::Address.parse(bad), None, "{bad}");
+            assert!(!Kind::Address.accepts(bad), "{bad}");
         }
         for good in ["10.0.2.2", "fe80::1"] {
-            assert_eq!(Kind::Address.parse(good), Some(Value::Address(good.parse().unwrap())));
+            assert!(Kind::Address.accepts(good));
         }
+    }
+
+    #[test]
+    fn text_numbers_and_names_are_checked() {
+        let text = Kind::Text { max_len: 5, default: None };
+        assert!(text.accepts("a=b,c") && !text.accepts("a=b,cd") && !text.accepts("a b") && !text.accepts("\u{e9}"));
+        let numbers = Kind::Numbers { min: 1_000, max: 9_000, max_count: 3, default: "", unit: Unit::Time };
+        assert!(numbers.accepts("") && numbers.accepts("1ms") && numbers.accepts("1ms,9ms,1.5ms"));
+        for bad in ["0ms", "10ms", "1ms,", ",1ms", "1ms,1ms,1ms,1ms", "1"] {
+            assert!(!numbers.accepts(bad), "{bad}");
+        }
+        assert_eq!(numbers.allowed().to_string(), "up to 3 numbers, such as 1ms,1ms, each 1ms to 9ms");
+        assert!(["web", "w", "a-1_b", "abcdefghijklmnop"].into_iter().all(is_id));
+        assert!(!["", "1", "1-3", "all", "a b", "a#2", "abcdefghijklmnopq", "\u{e9}"].into_iter().any(is_id));
     }
 }

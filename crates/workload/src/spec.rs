@@ -1,4 +1,4 @@
-//! A workload with its parameters, from text such as `cpu:load=50%,cores=1-3`.
+//! A workload with its parameters, from text such as `cpu load=50% cores=1-3` or `cpu:load=50%,cores=1-3`.
 
 use core::fmt;
 
@@ -9,7 +9,7 @@ use telemetry::workload_status::SPEC_LEN_MAX;
 use crate::Workload;
 use crate::builtin::{WORKLOADS, find};
 use crate::core_set::CoreSet;
-use crate::parameter::{Kind, Parameter, Unit, Value, Values};
+use crate::parameter::{Kind, Parameter, Unit, Values};
 
 /// What every workload can be told besides its own parameters.
 pub static FOR: Parameter = Parameter {
@@ -21,9 +21,19 @@ pub static FOR: Parameter = Parameter {
 /// Where every workload can be told to run.
 pub static CORES: Parameter = Parameter {
     name: "cores",
-    help: "where to run, such as 1, 1-3, 1+3 or all; without it, on one free core (certify: on all)",
+    help: "where to run, such as 1, 1-3, 1+3 or all; without it, on a free core, or the one with the fewest workloads",
     kind: Kind::Cores,
 };
+
+/// How every workload can be called while it runs.
+pub static ID: Parameter = Parameter {
+    name: "id",
+    help: "what to call it while it runs; without it, its name, or its name and a number (cpu#2)",
+    kind: Kind::Id,
+};
+
+/// The parameters that every workload has.
+pub static COMMON: [&Parameter; 3] = [&CORES, &FOR, &ID];
 
 /// A workload with its parameters.
 #[derive(Clone)]
@@ -32,34 +42,37 @@ pub struct Spec {
     pub workload: &'static dyn Workload,
     /// Its parameters.
     pub values: Values,
-    /// Where to run, if told.
-    pub cores: Option<CoreSet>,
-    /// How long to run, if told.
-    pub duration: Option<Duration>,
-    /// What this was made from.
-    pub text: String<SPEC_LEN_MAX>,
 }
 
 impl fmt::Debug for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Spec({})", self.text)
+        write!(f, "Spec({})", self.values.as_str())
     }
 }
 
 impl Spec {
-    /// Reads `NAME` or `NAME:KEY=VALUE,KEY=VALUE…`.
+    /// Reads `NAME KEY=VALUE KEY=VALUE…` or `NAME:KEY=VALUE,KEY=VALUE…`, or both, the second first.
+    ///
+    /// Between commas, what has no `=` belongs to the value before: `http:delay=list:1ms,9ms,size=10` sets two.
     ///
     /// # Errors
     ///
     /// Says what is wrong with the text and what is allowed instead.
     pub fn parse(text: &str) -> Result<Self, SpecError> {
-        let text = text.trim();
-        let (name, parameters) = text.split_once(':').unwrap_or((text, ""));
+        let mut words = text.split_ascii_whitespace();
+        let first = words.next().unwrap_or("");
+        let (name, list) = first.split_once(':').unwrap_or((first, ""));
         let workload = find(name).ok_or_else(|| SpecError::UnknownWorkload(Excerpt::new(name)))?;
-        let spec_text = String::try_from(text).map_err(|_| SpecError::TooLong { len: text.len() })?;
-        let mut spec = Self { workload, values: Values::default(), cores: None, duration: None, text: spec_text };
-        for part in parameters.split(',').filter(|part| !part.is_empty()) {
-            spec.set(part)?;
+        if text.len() > SPEC_LEN_MAX {
+            return Err(SpecError::TooLong { len: text.len() });
+        }
+        let mut spec = Self { workload, values: Values::new(name) };
+        for pair in pairs(list).chain(words) {
+            let (parameter, value) = spec.find(pair)?;
+            if spec.values.is_given(parameter) {
+                return Err(SpecError::Twice { parameter: parameter.name });
+            }
+            spec.put(parameter, value)?;
         }
         let missing = |p: &&&Parameter| p.kind.is_required() && !spec.values.is_given(p);
         match workload.parameters().iter().find(missing) {
@@ -68,28 +81,83 @@ impl Spec {
         }
     }
 
-    fn set(&mut self, part: &str) -> Result<(), SpecError> {
-        let workload = self.workload;
-        let (name, value) = part.split_once('=').ok_or_else(|| SpecError::NoValue(Excerpt::new(part)))?;
-        let bad = |parameter| SpecError::BadValue { parameter, value: Excerpt::new(value) };
-        let twice = |parameter: &Parameter| SpecError::Twice { parameter: parameter.name };
-        if name == CORES.name {
-            let Some(Value::Cores(cores)) = CORES.kind.parse(value) else { return Err(bad(&CORES)) };
-            return self.cores.replace(cores).map_or(Ok(()), |_| Err(twice(&CORES)));
+    /// Returns this with the changes `KEY=VALUE KEY=VALUE…`, and the names of what was changed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`parse`](Self::parse), and when a parameter can't be changed while a workload runs.
+    pub fn changed(&self, text: &str) -> Result<(Self, impl Iterator<Item = &'static Parameter>), SpecError> {
+        let mut changed = self.clone();
+        if text.trim().is_empty() {
+            return Err(SpecError::NoValue(Excerpt::new("")));
         }
-        if name == FOR.name {
-            let Some(Value::Number(us)) = FOR.kind.parse(value) else { return Err(bad(&FOR)) };
-            return self.duration.replace(Duration::from_micros(us)).map_or(Ok(()), |_| Err(twice(&FOR)));
+        for pair in text.split_ascii_whitespace() {
+            let (parameter, value) = self.find(pair)?;
+            if COMMON.iter().any(|fixed| fixed.name == parameter.name) {
+                return Err(SpecError::Fixed { parameter: parameter.name });
+            }
+            changed.put(parameter, value)?;
         }
-        let Some(parameter) = workload.parameters().iter().find(|p| p.name == name) else {
-            return Err(SpecError::UnknownParameter { workload, name: Excerpt::new(name) });
-        };
-        if self.values.is_given(parameter) {
-            return Err(twice(parameter));
-        }
-        self.values.set(parameter, parameter.kind.parse(value).ok_or(bad(parameter))?);
-        Ok(())
+        let (old, new) = (self.values.clone(), changed.values.clone());
+        let parameters = self.workload.parameters().iter().copied();
+        Ok((changed, parameters.filter(move |parameter| old.get(parameter) != new.get(parameter))))
     }
+
+    /// Returns where to run, if told.
+    #[must_use]
+    pub fn cores(&self) -> Option<CoreSet> {
+        self.values.cores(&CORES)
+    }
+
+    /// Returns how long to run, if told.
+    #[must_use]
+    pub fn duration(&self) -> Option<Duration> {
+        self.values.is_given(&FOR).then(|| Duration::from_micros(self.values.number(&FOR)))
+    }
+
+    /// Returns what to call it, if told.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        Some(self.values.text(&ID)).filter(|id| !id.is_empty())
+    }
+
+    /// Finds what `NAME=VALUE` sets.
+    fn find<'a>(&self, pair: &'a str) -> Result<(&'static Parameter, &'a str), SpecError> {
+        let (name, value) = pair.split_once('=').ok_or_else(|| SpecError::NoValue(Excerpt::new(pair)))?;
+        let workload = self.workload;
+        let mut all = workload.parameters().iter().chain(&COMMON);
+        match all.find(|parameter| parameter.name == name) {
+            Some(parameter) => Ok((parameter, value)),
+            None => Err(SpecError::UnknownParameter { workload, name: Excerpt::new(name) }),
+        }
+    }
+
+    fn put(&mut self, parameter: &'static Parameter, value: &str) -> Result<(), SpecError> {
+        if !parameter.kind.accepts(value) {
+            return Err(SpecError::BadValue { parameter, value: Excerpt::new(value) });
+        }
+        let len = self.values.as_str().len() + parameter.name.len() + value.len() + 2;
+        self.values.set(parameter, value).map_err(|_| SpecError::TooLong { len })
+    }
+}
+
+/// Returns the pairs of `KEY=VALUE,KEY=VALUE…`.
+fn pairs(list: &str) -> impl Iterator<Item = &str> {
+    let mut rest = list.trim_matches(',');
+    core::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        // The pair ends at the first comma that another pair follows.
+        let is_end = |(at, _): &(usize, &str)| {
+            let next = rest.get(at + 1..).unwrap_or("").split(',').find(|part| !part.is_empty());
+            next.is_some_and(|part| part.contains('='))
+        };
+        let end = rest.match_indices(',').find(is_end).map_or(rest.len(), |(at, _)| at);
+        let (pair, behind) = rest.split_at_checked(end)?;
+        rest = behind.trim_start_matches(',');
+        Some(pair.trim_end_matches(','))
+    })
 }
 
 /// What is wrong with a specification.
@@ -111,7 +179,7 @@ pub enum SpecError {
     #[error(
         "{} has no parameter '{name}'; there are {all}",
         workload.name(),
-        all = names(workload.parameters().iter().map(|p| p.name).chain([CORES.name, FOR.name])),
+        all = names(workload.parameters().iter().chain(&COMMON).map(|p| p.name)),
     )]
     UnknownParameter {
         /// The workload.
@@ -133,8 +201,14 @@ pub enum SpecError {
         /// Its name.
         parameter: &'static str,
     },
+    /// A parameter can't be changed while the workload runs.
+    #[error("{parameter} can't be changed while it runs: stop it and start it anew")]
+    Fixed {
+        /// Its name.
+        parameter: &'static str,
+    },
     /// A parameter that has no default is not given.
-    #[error("{workload} needs {}=ADDRESS: {}", parameter.name, parameter.kind.allowed())]
+    #[error("{workload} needs {}={}: {}", parameter.name, parameter.kind.placeholder(), parameter.kind.allowed())]
     Missing {
         /// The workload's name.
         workload: &'static str,
@@ -192,9 +266,8 @@ mod tests {
     #[test]
     fn a_name_alone_takes_the_defaults() {
         let spec = Spec::parse(" cpu ").unwrap();
-        assert_eq!((spec.workload.name(), spec.cores, spec.duration), ("cpu", None, None));
-        assert_eq!(spec.values, Values::default());
-        assert_eq!(spec.text, "cpu");
+        assert_eq!((spec.workload.name(), spec.cores(), spec.duration(), spec.id()), ("cpu", None, None, None));
+        assert_eq!(spec.values.as_str(), "cpu");
     }
 
     #[test]
@@ -202,8 +275,44 @@ mod tests {
         let spec = Spec::parse("cpu:load=50%,cores=1-3,for=30s").unwrap();
         let load = spec.workload.parameters().iter().find(|p| p.name == "load").unwrap();
         assert_eq!(spec.values.number(load), 50);
-        assert_eq!(spec.cores, Some(CoreSet::ALL));
-        assert_eq!(spec.duration, Some(Duration::from_secs(30)));
+        assert_eq!(spec.cores(), Some(CoreSet::ALL));
+        assert_eq!(spec.duration(), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn words_and_commas_mean_the_same() {
+        for text in [
+            "cpu load=50% cores=1 id=busy",
+            "cpu:load=50%,cores=1,id=busy",
+            " cpu:load=50%  cores=1\tid=busy ",
+            "cpu:,load=50%,,cores=1,id=busy,,",
+        ] {
+            let spec = Spec::parse(text).unwrap();
+            assert_eq!((spec.values.as_str(), spec.id()), ("cpu load=50% cores=1 id=busy", Some("busy")), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_equals_sign_belongs_to_the_value_before() {
+        let all = |list| pairs(list).collect::<Vec<_>>();
+        assert_eq!(all("a=1"), ["a=1"]);
+        assert_eq!(all("a=list:1ms,2ms,3ms,b=2"), ["a=list:1ms,2ms,3ms", "b=2"]);
+        assert_eq!(all("a=1,,2,,b=2,"), ["a=1,,2", "b=2"]);
+        assert_eq!(all("a,b=1"), ["a", "b=1"]);
+        assert!(all("").is_empty() && all(",,,").is_empty());
+    }
+
+    #[test]
+    fn a_change_replaces_what_was_given_and_keeps_the_rest() {
+        let spec = Spec::parse("cpu load=50% cores=1").unwrap();
+        let (changed, parameters) = spec.changed("slice=5ms load=10%").unwrap();
+        assert_eq!(changed.values.as_str(), "cpu load=10% cores=1 slice=5ms");
+        assert_eq!(parameters.map(|p| p.name).collect::<Vec<_>>(), ["load", "slice"]);
+        let error = |text| spec.changed(text).map(|_| ()).unwrap_err().to_string();
+        assert_eq!(error("load=500%"), "load=500% is not allowed; allowed: 0% to 100%");
+        assert_eq!(error("cores=2"), "cores can't be changed while it runs: stop it and start it anew");
+        assert_eq!(error("lod=2"), "cpu has no parameter 'lod'; there are load, slice, cores, for, id");
+        assert_eq!(error(" "), "'' has no value; write it as NAME=VALUE");
     }
 
     #[test]
@@ -217,7 +326,7 @@ mod tests {
     fn errors_say_what_is_allowed() {
         assert_eq!(error("cpx:load=1"), "there is no workload 'cpx'; there are certify, cpu, idle, memory, ping");
         assert_eq!(error(""), "there is no workload ''; there are certify, cpu, idle, memory, ping");
-        assert_eq!(error("cpu:lod=1"), "cpu has no parameter 'lod'; there are load, slice, cores, for");
+        assert_eq!(error("cpu:lod=1"), "cpu has no parameter 'lod'; there are load, slice, cores, for, id");
         assert_eq!(error("cpu:load=101%"), "load=101% is not allowed; allowed: 0% to 100%");
         assert_eq!(error("cpu:load"), "'load' has no value; write it as NAME=VALUE");
         assert_eq!(error("cpu:load=1,load=2"), "load is given twice");
@@ -233,8 +342,8 @@ mod tests {
             "ping needs peer=ADDRESS: an IPv4 or IPv6 address, such as 10.0.2.2 or fe80::1"
         );
         assert_eq!(
-            error(&format!("cpu:{}", ",".repeat(100))),
-            "104 bytes are too many for a workload and its parameters; at most 96"
+            error(&format!("cpu:{}", ",".repeat(300))),
+            "304 bytes are too many for a workload and its parameters; at most 256"
         );
     }
 

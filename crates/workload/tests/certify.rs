@@ -12,7 +12,9 @@ use telemetry::net_info::{Ipv4, Ipv4Source, Link};
 use telemetry::sample::{CoreTime, Throttled};
 use telemetry::{Certificate, NetInfo, Sample, WorkloadState};
 use testkit::time;
-use workload::{BoxFuture, CoreSet, Env, Manager, Observation, PingFailure, TimeFailure, TimeReading, run_core};
+use workload::{
+    BoxFuture, CoreSet, Env, Manager, Observation, PingFailure, Scratch, TimeFailure, TimeReading, Which, run_core,
+};
 
 /// What one reading of the clock takes: so work takes time in virtual time too, and a test of seconds little real time.
 const READ: Duration = Duration::from_millis(2);
@@ -90,8 +92,7 @@ impl Env for Node {
 /// Runs cores 1 to 3 beside `test`, which is core 0.
 fn with_cores<T>(board: Board, test: impl AsyncFnOnce(&Manager) -> T) -> T {
     let (node, manager) = (Node(Mutex::new(board)), Manager::new());
-    let mut buffers = [(); 3].map(|()| vec![0u64; 20_000]);
-    let [one, two, three] = &mut buffers;
+    let [one, two, three] = &[(); 3].map(|()| Scratch::new(vec![0u64; 20_000].leak()));
     let cores = async {
         let cores =
             (run_core(1, &manager, &node, one), run_core(2, &manager, &node, two), run_core(3, &manager, &node, three));
@@ -108,7 +109,7 @@ fn with_cores<T>(board: Board, test: impl AsyncFnOnce(&Manager) -> T) -> T {
 /// Tests a board for four seconds and returns what was found, and how core 1 ended.
 fn certify(board: Board) -> (Certificate, WorkloadState) {
     with_cores(board, async |manager| {
-        assert_eq!(manager.start("certify:time=4s", None).unwrap(), CoreSet::ALL);
+        assert_eq!(manager.start("certify:time=4s", None).unwrap().cores, CoreSet::ALL);
         Timer::after_secs(1).await;
         assert_eq!(manager.certificate().unwrap().verdict(), Verdict::Running);
         Timer::after_secs(9).await;
@@ -206,8 +207,8 @@ fn a_test_that_is_stopped_says_so_and_another_one_can_follow() {
         manager.start("certify:time=20s", None).unwrap();
         Timer::after_secs(3).await;
         let before = Instant::now();
-        manager.stop(CoreSet::ALL);
-        while (1..4).any(|core| manager.status(core).unwrap().state != WorkloadState::Free) {
+        manager.stop(Which::All).unwrap();
+        while (1..4).any(|core| manager.status(core).unwrap().state != WorkloadState::Stopped) {
             Timer::after_millis(1).await;
         }
         assert!(before.elapsed() < Duration::from_millis(100), "{before:?}");
@@ -224,7 +225,7 @@ fn a_core_that_stops_in_the_middle_fails() {
     let certificate = with_cores(Board::sound(), async |manager| {
         manager.start("certify:time=4s", None).unwrap();
         Timer::after_secs(2).await;
-        manager.stop(CoreSet::of(3));
+        manager.stop(Which::Cores(CoreSet::of(3))).unwrap();
         Timer::after_secs(8).await;
         manager.certificate().unwrap()
     });

@@ -107,7 +107,7 @@ extern "C" fn kernel_interrupt(interrupted: &[u64; 2]) {
             Cause::Ipi => {
                 // What the other core wrote before it sent this is read after this was acknowledged.
                 barrier::dmb(barrier::SY);
-                supervisor::obey_stop();
+                supervisor::obey(interrupted);
             }
             Cause::PhysicalTimer => {
                 arm_supervisor();

@@ -94,11 +94,11 @@ fn the_line_can_be_edited_anywhere() {
 #[test]
 fn a_long_line_scrolls_and_never_wraps() {
     let mut user = User::new();
-    let long: String = (0..300).map(|i| char::from(b'a' + (i % 26) as u8)).collect();
+    let long: String = (0..400).map(|i| char::from(b'a' + (i % 26) as u8)).collect();
     user.types(&long);
-    assert_eq!(user.screen.bells, 100);
+    assert_eq!(user.screen.bells, 112);
     assert_eq!(user.screen.lines.len(), 1);
-    assert!(user.line().ends_with(&long[190..200]));
+    assert!(user.line().ends_with(&long[278..288]));
     user.types("\x01");
     assert!(user.line().starts_with(&long[..20]) && user.column() == 0);
     user.types("\x1b[C".repeat(150));
@@ -138,11 +138,13 @@ fn tab_completes_what_is_unambiguous() {
 #[test]
 fn tab_shows_what_is_possible() {
     let mut user = User::new();
-    user.types("workload s\t");
-    assert_eq!(user.line(), "workload st");
-    user.types("\t");
+    user.types("workload r\t\x15workload st\t\t");
     assert!(user.screen.text().contains("\nstart  stop\n"), "{}", user.screen.text());
     assert_eq!((user.line().as_str(), user.column()), ("workload st", 11));
+    user.types("\x15workload start cpu lo\t5 fo\t1s\r");
+    assert!(user.screen.text().contains("\nstarted cpu on core 1\n"), "{}", user.screen.text());
+    user.types("workload set c\tlo\t");
+    assert_eq!(user.line(), "workload set cpu load=");
     user.types("\x15\t");
     for command in COMMANDS {
         assert!(user.screen.text().contains(&format!("{}  ", command.name)) || command.name == "exit");
@@ -235,9 +237,12 @@ fn wrong_arguments_show_the_usage() {
         ("status now", "status: 'now' is too much\nusage: status"),
         ("log x", "log: LINES is a number from 1 to 256, not 'x'\nusage: log\n       log LINES\n       log -f"),
         ("top 0", "top: SECONDS is a number from 1 to 3600, not '0'\nusage: top [SECONDS]"),
-        ("workload run", "workload: 'run' is not list, help, start or stop\nusage: workload [list]"),
+        (
+            "workload run",
+            "workload: 'run' is not list, show, help, start, stop, restart or set\nusage: workload [list]",
+        ),
         ("workload start", "workload: NAME is missing\nusage: workload [list]"),
-        ("workload stop 0", "workload: '0' is not CORES, such as 1, 1-3, 1+3 or all\nusage: workload [list]"),
+        ("workload stop 0", "workload: no workload is called '0'; none was started"),
         ("debug", "debug: crash is missing\nusage: debug crash\n       debug crash KIND [CORE]"),
         ("debug crash x", "debug: 'x' is not a KIND: 'debug crash' shows them\nusage: debug crash"),
         ("debug crash panic 4", "debug: CORE is a number from 0 to 3, not '4'"),
@@ -317,16 +322,46 @@ fn workloads_are_explained_started_and_stopped() {
     assert!(user.enters("workload help").contains("cpu"));
     assert!(user.enters("workload help cpu").contains("load"));
     assert!(user.enters("workload help x").starts_with("there is no workload 'x'"));
-    assert_eq!(user.enters("workload start cpu:load=50%"), "started on core 1");
-    assert_eq!(user.enters("workload start idle 2-3"), "started on core 2-3");
-    assert!(user.enters("workload").contains("1    starting"));
-    assert!(user.enters("workload start idle").starts_with("workload: no core is free"));
-    assert_eq!(
-        user.enters("workload start cpu:load=500% 1"),
-        "workload: load=500% is not allowed; allowed: 0% to 100%"
-    );
-    assert_eq!(user.enters("workload stop 1+3"), "stopped on core 1+3");
-    assert_eq!(user.enters("workload stop").split(' ').next(), Some("stopped"));
+    assert_eq!(user.enters("workload"), "no workloads; 'workload help' lists what there is");
+    assert_eq!(user.enters("workload start cpu:load=50%"), "started cpu on core 1");
+    assert_eq!(user.enters("workload start ping peer=10.0.2.2 interval=10ms 2-3"), "started ping on core 2-3");
+    assert_eq!(user.enters("workload start idle id=web"), "started web on core 1");
+    let list = user.enters("workload");
+    assert!(list.contains("1    cpu          starting") && list.contains(" cpu load=50%\n"), "{list}");
+    assert!(list.contains("3    ping         starting"), "{list}");
+    for (line, problem) in [
+        ("start cpu load=500% 1", "load=500% is not allowed; allowed: 0% to 100%"),
+        ("start idle id=web", "web runs already: stop it first, restart it, or give another id"),
+        ("set cpu load=500%", "load=500% is not allowed; allowed: 0% to 100%"),
+        ("set cpu", "'' has no value; write it as NAME=VALUE"),
+        ("set x load=1%", "no workload is called 'x'; there are cpu, web, ping"),
+        ("stop x", "no workload is called 'x'; there are cpu, web, ping"),
+    ] {
+        assert_eq!(user.enters(&format!("workload {line}")), format!("workload: {problem}"));
+    }
+    for (line, problem) in [
+        ("start", "NAME is missing"),
+        ("start cpu load", "'load' is not KEY=VALUE, nor cores such as 1-3"),
+        ("start cpu 1 load=1%", "'load=1%' is too much"),
+        ("restart", "ID is missing"),
+        ("begin", "'begin' is not list, show, help, start, stop, restart or set"),
+    ] {
+        assert!(
+            user.enters(&format!("workload {line}")).starts_with(&format!("workload: {problem}\nusage:")),
+            "{line}"
+        );
+    }
+    let long = format!("workload start cpu {}", "x=1 ".repeat(65));
+    user.types(format!("{long}\r"));
+    assert!(user.screen.text().contains("259 bytes are too many for a workload and its parameters; at most 256"));
+    assert_eq!(user.enters("workload set cpu load=10%"), "cpu goes on with that");
+    assert_eq!(user.enters("workload set ping size=10"), "ping was started anew with that");
+    let shown = user.enters("workload show cpu");
+    assert!(shown.starts_with("cpu on core 1: starting\n  workload    cpu load=10%\n"), "{shown}");
+    assert_eq!(user.enters("workload restart web"), "restarted web on core 1");
+    assert_eq!(user.enters("workload stop 1+3"), "stopped cpu on core 1, web on core 1, ping on core 3");
+    assert_eq!(user.enters("workload stop"), "stopped ping on core 2");
+    assert_eq!(user.enters("workload stop all"), "nothing runs there");
 }
 
 #[test]
@@ -373,21 +408,38 @@ fn reboot_and_crash_reach_the_node() {
 fn who_may_only_look_changes_nothing() {
     let mut user = User::new();
     user.node.may_change.set(false);
-    for line in
-        ["reboot", "locate", "locate off", "workload start idle", "workload stop", "workload what", "debug crash panic"]
-    {
+    for line in [
+        "reboot",
+        "locate",
+        "locate off",
+        "workload start idle",
+        "workload set x y=1",
+        "workload restart all",
+        "workload stop",
+        "workload what",
+        "debug crash panic",
+    ] {
         let name = line.split(' ').next().unwrap();
         let text = user.enters(line);
         assert!(text.starts_with(&format!("{name}: this node is read-only here")), "{line}: {text}");
     }
-    for line in
-        ["help", "status", "net", "log", "certify", "workload", "workload list", "workload help cpu", "debug crash"]
-    {
+    for line in [
+        "help",
+        "status",
+        "net",
+        "log",
+        "certify",
+        "workload",
+        "workload list",
+        "workload help cpu",
+        "workload show",
+        "debug crash",
+    ] {
         assert!(!user.enters(line).contains("read-only here"), "{line}");
     }
     assert_eq!(
         (user.node.reboots.get(), user.node.locates.borrow().len(), user.node.crashes.borrow().len()),
         (0, 0, 0)
     );
-    assert!(user.node.manager.statuses().iter().all(|(status, _)| status.spec.is_empty()));
+    assert!(user.node.manager.statuses().is_empty());
 }

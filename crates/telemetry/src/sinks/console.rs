@@ -45,9 +45,9 @@ pub fn render(snapshot: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
             }
         }
     }
-    for (status, counts, _) in snapshot.workloads().filter(|(status, ..)| status.state != WorkloadState::Free) {
-        write!(out, " workload {}", status.name)?;
-        if let Some(w) = rates.as_ref().and_then(|r| r.workloads.get(usize::from(status.core))) {
+    for (status, counts, _) in snapshot.workloads().filter(|(status, ..)| status.state != WorkloadState::Stopped) {
+        write!(out, " workload {}", status.id)?;
+        if let Some(w) = rates.as_ref().map(|rates| rates.workload(status)) {
             write!(out, " {}", Percent(w.busy_permille))?;
             if w.bytes > 0 {
                 write!(out, " {}B/s", Si(w.bytes))?;

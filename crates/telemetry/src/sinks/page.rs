@@ -162,7 +162,7 @@ fn addresses(net: &NetInfo, sample: &Sample, out: &mut dyn Write) -> fmt::Result
 
 fn workloads(s: &Snapshot<'_>, rates: Option<&Rates>, out: &mut dyn Write) -> fmt::Result {
     out.write_str(
-        "<section class=\"wide\"><h2>Workloads</h2><table><tr><th>core<th>workload<th>state<th class=\"n\">busy\
+        "<section class=\"wide\"><h2>Workloads</h2><table><tr><th>core<th>id<th>workload<th>state<th class=\"n\">busy\
          <th class=\"n\">operations<th class=\"n\">per s<th class=\"n\">bytes/s<th class=\"n\">errors\
          <th class=\"n\">p50<th class=\"n\">p99</tr>",
     )?;
@@ -170,8 +170,9 @@ fn workloads(s: &Snapshot<'_>, rates: Option<&Rates>, out: &mut dyn Write) -> fm
         let bad = matches!(status.state, WorkloadState::Failed | WorkloadState::Stalled);
         write!(
             out,
-            "<tr><td>{}<td>{}<td{}>{}",
+            "<tr><td>{}<td>{}<td>{}<td{}>{}",
             status.core,
+            Html(&status.id),
             Html(&status.spec),
             if bad { " class=\"bad\"" } else { "" },
             status.state
@@ -179,7 +180,7 @@ fn workloads(s: &Snapshot<'_>, rates: Option<&Rates>, out: &mut dyn Write) -> fm
         if !status.reason.is_empty() {
             write!(out, ": {}", Html(&status.reason))?;
         }
-        let w = rates.and_then(|r| r.workloads.get(usize::from(status.core)).copied()).unwrap_or_default();
+        let w = rates.map(|rates| rates.workload(status)).unwrap_or_default();
         write!(
             out,
             "<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}",

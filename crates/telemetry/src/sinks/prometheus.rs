@@ -6,7 +6,7 @@
 use core::fmt::{self, Write};
 
 use crate::histogram::Histogram;
-use crate::metrics::{Kind, Label, METRICS, Metric, Names, Output, Value};
+use crate::metrics::{Kind, Label, Metric, Names, Output, Value};
 use crate::sinks::Sink;
 use crate::snapshot::Snapshot;
 
@@ -24,9 +24,9 @@ fn render_strict(snapshot: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
 ///
 /// Passes on the error of `out`.
 pub fn render(snapshot: &Snapshot<'_>, names: Names, out: &mut dyn Write) -> fmt::Result {
-    for metric in METRICS.iter().filter(|metric| names.allows(metric)) {
+    for metric in snapshot.metrics().filter(|metric| names.allows(metric)) {
         let mut text = Text { metric, out, is_headed: false };
-        (metric.read)(snapshot, &mut text)?;
+        metric.read(snapshot, &mut text)?;
     }
     Ok(())
 }

@@ -1,14 +1,28 @@
 //! A node with something in every field, as the sinks see it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::slice;
+use std::sync::atomic::AtomicU64;
 
 use telemetry::certificate::{Finding, Outcome, Stage, Subject};
+use telemetry::metrics::{Kind, Metric, Unit};
 use telemetry::net_info::{Ipv4, Ipv4Source, Lease, Link};
-use telemetry::sample::{Area, CoreTime, Memory, NicCounts, Throttled, WorkloadCounts};
+use telemetry::sample::{Area, CoreTime, Memory, NicCounts, SLOTS_PER_CORE, Throttled, WORKLOAD_SLOTS, WorkloadCounts};
 use telemetry::{
     Access, Certificate, Counted, Histogram, History, Level, LogRing, NetInfo, NodeInfo, Sample, Snapshot,
-    WorkloadState, WorkloadStatus,
+    WorkloadState, WorkloadStatus, WorkloadView,
 };
+
+/// What the second workload counts of its own.
+static FIGURES: [Metric; 3] = [
+    Metric::of_workload("minipirack_memory_passes_total", Kind::Counter, Unit::Count, "Passes."),
+    Metric::of_workload("minipirack_memory_room_bytes", Kind::Gauge, Unit::Bytes, "Room."),
+    Metric::of_workload("minipirack_memory_rest_seconds", Kind::Gauge, Unit::Seconds, "Rest."),
+];
+static HISTOGRAMS: [Metric; 1] =
+    [Metric::of_workload("minipirack_memory_pass_seconds", Kind::Histogram, Unit::Seconds, "Time of a pass.")];
+/// What has been counted.
+static VALUES: [AtomicU64; 3] = [AtomicU64::new(7), AtomicU64::new(4096), AtomicU64::new(1_500_000)];
 
 pub(crate) struct Node {
     pub(crate) info: NodeInfo,
@@ -71,7 +85,9 @@ impl Node {
         node.net.ipv6.push((Ipv6Addr::new(0xfe80, 0, 0, 0, 0xba27, 0xebff, 0xfe12, 0x3456), 64)).unwrap();
         for (core, name, spec) in [(1, "cpu", "cpu:load=50%"), (2, "memory", "memory:mode=copy")] {
             let status = WorkloadStatus {
+                slot: usize::from(core - 1) * SLOTS_PER_CORE,
                 core,
+                id: name.try_into().unwrap(),
                 name,
                 spec: spec.try_into().unwrap(),
                 state: WorkloadState::Running,
@@ -94,7 +110,18 @@ impl Node {
 
     /// Shows the node to `show`.
     pub(crate) fn show<T>(&self, show: impl FnOnce(&Snapshot<'_>) -> T) -> T {
-        let workloads: Vec<_> = self.workloads.iter().map(|(status, d)| (status.clone(), d)).collect();
+        let views = self.workloads.iter().map(|(status, durations)| {
+            let has_own = status.name == "memory";
+            WorkloadView {
+                status: status.clone(),
+                durations,
+                figures: if has_own { &FIGURES } else { &[] },
+                values: &VALUES,
+                histograms: if has_own { &HISTOGRAMS } else { &[] },
+                distributions: slice::from_ref(durations),
+            }
+        });
+        let workloads: Vec<_> = views.collect();
         show(&Snapshot {
             node: &self.info,
             net: &self.net,
@@ -128,9 +155,9 @@ fn certificate() -> Certificate {
 fn sample(second: u64) -> Sample {
     let us = second * 1_000_000;
     let share = |permille: u64| Some(CoreTime { busy_us: us / 1000 * permille, idle_us: us - us / 1000 * permille });
-    let mut workloads = [WorkloadCounts::EMPTY; telemetry::CORES];
-    workloads[1] = WorkloadCounts { runs: 1, operations: 50 * second, busy_us: us / 2, ..WorkloadCounts::EMPTY };
-    workloads[2] =
+    let mut workloads = [WorkloadCounts::EMPTY; WORKLOAD_SLOTS];
+    workloads[0] = WorkloadCounts { runs: 1, operations: 50 * second, busy_us: us / 2, ..WorkloadCounts::EMPTY };
+    workloads[SLOTS_PER_CORE] =
         WorkloadCounts { runs: 2, operations: 4, bytes: second * 1_250_000_000, busy_us: us, errors: 3, progress: 9 };
     Sample {
         at_us: us,

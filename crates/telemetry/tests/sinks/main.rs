@@ -28,7 +28,7 @@ fn console_line(node: &Node) -> String {
 #[test]
 fn every_metric_has_a_value_on_a_node_at_work() {
     let families = exposition::parse(&prometheus_text(&Node::at_work(12), Names::NodeExporter));
-    for metric in METRICS.iter() {
+    for metric in Node::at_work(12).show(|snapshot| snapshot.metrics().collect::<Vec<_>>()) {
         let family = families.get(metric.name).unwrap_or_else(|| panic!("{} is missing", metric.name));
         assert_eq!(family.kind, metric.kind.name());
         assert_eq!(family.help, metric.help);
@@ -37,7 +37,7 @@ fn every_metric_has_a_value_on_a_node_at_work() {
             assert_eq!(labels, metric.labels, "{}", metric.name);
         }
     }
-    assert_eq!(families.len(), METRICS.iter().count());
+    assert_eq!(families.len(), METRICS.iter().count() + 4, "those of the table and the memory workload's own");
 }
 
 #[test]
@@ -65,6 +65,11 @@ fn values_are_those_of_the_newest_sample() {
     assert_eq!(get("minipirack_network_malformed_total", &[("layer", "ipv4")]), "6");
     assert_eq!(get("minipirack_workload_busy_ratio", &[("core", "1"), ("workload", "cpu")]), "0.5");
     assert_eq!(get("minipirack_workload_errors_total", &[("core", "2")]), "3");
+    let memory = [("core", "2"), ("workload", "memory"), ("id", "memory")];
+    assert_eq!(get("minipirack_memory_passes_total", &memory), "7");
+    assert_eq!(get("minipirack_memory_room_bytes", &memory), "4096");
+    assert_eq!(get("minipirack_memory_rest_seconds", &memory), "1.5");
+    assert_eq!(families["minipirack_memory_pass_seconds"].series.last().unwrap().value, "1000");
     assert_eq!(get("minipirack_workload_state", &[("core", "1"), ("state", "running")]), "1");
     assert_eq!(get("minipirack_workload_state", &[("core", "1"), ("state", "failed")]), "0");
     assert_eq!(get("minipirack_certificate_check", &[("check", "power"), ("outcome", "failed")]), "1");

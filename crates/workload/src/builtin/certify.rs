@@ -63,17 +63,25 @@ impl Workload for Certify {
         CoreSet::ALL
     }
 
-    fn run<'a>(&'a self, values: &'a Values, mut context: Context<'a>) -> BoxFuture<'a, Result<(), Failure>> {
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
+    fn run<'a>(&'a self, values: &'a Values, context: Context<'a>) -> BoxFuture<'a, Result<(), Failure>> {
         let length = Duration::from_micros(values.number(&TIME));
         let speed = values.number(&SPEED);
         Box::pin(async move {
-            let memory = MemoryTest::new(context.take_buffer());
-            let part = context.record.join(context.core, context.now(), length);
+            // Nothing else runs on this core.
+            let Some(mut buffer) = context.take_buffer() else {
+                return Err(Failure::MemoryTaken { core: context.core });
+            };
+            let memory = MemoryTest::new(&mut buffer);
+            let part = context.record().join(context.core, context.now(), length);
             if !part.is_leader {
                 work(&context, part, memory).await;
                 return Ok(());
             }
-            let _leading = Leading { record: context.record, part };
+            let _leading = Leading { record: context.record(), part };
             lead(&context, part, memory, speed).await
         })
     }
@@ -84,15 +92,15 @@ async fn lead(context: &Context<'_>, part: Part, memory: MemoryTest<'_>, speed: 
     let mut seen = Seen::default();
     join(work(context, part, memory), board::watch(context, part.end, &mut seen)).await;
     let deadline = context.now() + STRAGGLERS;
-    let mut cores = context.record.cores(part);
+    let mut cores = context.record().cores(part);
     while cores.iter().flatten().any(|core| !core.is_done) && context.now() < deadline {
         Timer::after_millis(20).await;
-        cores = context.record.cores(part);
+        cores = context.record().cores(part);
     }
     let findings = judge::findings(&cores, &seen, speed);
     let mut verdict = Verdict::Incomplete;
     let ended = context.now();
-    context.record.certify(part, |certificate| {
+    context.record().certify(part, |certificate| {
         certificate.started_unix_us = judge::started(&seen, certificate.started_us);
         certificate.findings = findings;
         certificate.ran_us = ended.as_micros().saturating_sub(certificate.started_us);
@@ -123,10 +131,10 @@ async fn work(context: &Context<'_>, part: Part, mut memory: MemoryTest<'_>) {
         let now = context.now();
         if now >= slice_began + SLICE {
             context.add_busy(now.checked_duration_since(slice_began).unwrap_or(Duration::MIN));
-            context.record.report(part, context.core, CoreResult { computed, tested: memory.found().clone(), is_done: false });
+            context.record().report(part, context.core, CoreResult { computed, tested: memory.found().clone(), is_done: false });
             context.pause().await;
             slice_began = context.now();
         }
     }
-    context.record.report(part, context.core, CoreResult { computed, tested: memory.found().clone(), is_done: true });
+    context.record().report(part, context.core, CoreResult { computed, tested: memory.found().clone(), is_done: true });
 }

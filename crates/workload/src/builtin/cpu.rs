@@ -49,9 +49,13 @@ impl Workload for Cpu {
         PARAMETERS
     }
 
+    fn follows(&self, _: &Parameter) -> bool {
+        true
+    }
+
     fn run<'a>(&'a self, values: &'a Values, context: Context<'a>) -> BoxFuture<'a, Result<(), Failure>> {
-        let load = values.number(&LOAD);
-        let slice = Duration::from_micros(values.number(&SLICE));
+        let read = |values: &Values| (values.number(&LOAD), Duration::from_micros(values.number(&SLICE)));
+        let (mut load, mut slice) = read(values);
         Box::pin(async move {
             let expected = Blocks::expected(STEPS);
             let mut blocks = Blocks::default();
@@ -66,6 +70,9 @@ impl Workload for Cpu {
                 context.add_busy(worked);
                 context.sleep_until(next).await;
                 began = context.now();
+                if context.has_changed() {
+                    (load, slice) = read(&context.values());
+                }
                 // Slices keep their times even if one begins late; one that was missed altogether is not caught up with.
                 next = (next + slice).max(began);
             }

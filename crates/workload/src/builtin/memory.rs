@@ -52,7 +52,7 @@ impl Workload for Memory {
         PARAMETERS
     }
 
-    fn run<'a>(&'a self, values: &'a Values, mut context: Context<'a>) -> BoxFuture<'a, Result<(), Failure>> {
+    fn run<'a>(&'a self, values: &'a Values, context: Context<'a>) -> BoxFuture<'a, Result<(), Failure>> {
         let passes: &[Pass] = match values.number(&MODE) {
             1 => &[Pass::Fill],
             2 => &[Pass::Copy],
@@ -61,7 +61,9 @@ impl Workload for Memory {
         };
         let size = values.is_given(&SIZE).then(|| values.number(&SIZE));
         Box::pin(async move {
-            let buffer = context.take_buffer();
+            let Some(mut buffer) = context.take_buffer() else {
+                return Err(Failure::MemoryTaken { core: context.core });
+            };
             let available = (buffer.len() * WORD) as u64;
             let needed = size.unwrap_or(available.max(4 << 10));
             let Some(buffer) = usize::try_from(needed).ok().and_then(|len| buffer.get_mut(..len / WORD)) else {
