@@ -23,29 +23,39 @@ pub(crate) const BOTH: [Kind; 2] = [Kind::Emulator, Kind::Silicon];
 pub(crate) const BUFFERS: usize = 12;
 /// The board's address.
 pub(crate) const MAC: MacAddress = MacAddress([0xB8, 0x27, 0xEB, 1, 2, 3]);
-/// Where the Ethernet function is: as on the boards, at the first port of a hub.
-pub(crate) const PLACE: [usize; 1] = [1];
-
 /// A model of a chip.
 pub(crate) trait Chip: NicModel + 'static {
     const DRIVER: &'static str;
     const SPEED_MBPS: u32;
+    /// Where the Ethernet function is: the ports from the root on.
+    const PLACE: &'static [usize];
     fn make(speed: UsbSpeed) -> Self;
+    /// Plugs in the hubs that are in the same chip, as on the board.
+    fn plug_hubs(model: &Model);
 }
 
 impl Chip for Lan9514 {
     const DRIVER: &'static str = "lan95xx";
     const SPEED_MBPS: u32 = 100;
+    const PLACE: &'static [usize] = &[1];
     fn make(speed: UsbSpeed) -> Self {
         Self::new(speed)
+    }
+    fn plug_hubs(model: &Model) {
+        model.plug(Node::new(Speed::High, Box::new(Hub::lan9514())));
     }
 }
 
 impl Chip for Lan7800 {
     const DRIVER: &'static str = "lan78xx";
     const SPEED_MBPS: u32 = 1000;
+    const PLACE: &'static [usize] = &[1, 1];
     fn make(speed: UsbSpeed) -> Self {
         Self::new(speed)
+    }
+    fn plug_hubs(model: &Model) {
+        let inner = Node::new(Speed::High, Box::new(Hub::lan7515(3)));
+        model.plug(Node::new(Speed::High, Box::new(Hub::lan7515(4).with(1, inner))));
     }
 }
 
@@ -57,7 +67,7 @@ pub(crate) struct Rig<'a> {
 
 impl Rig<'_> {
     pub(crate) fn chip<C: Chip, R>(&self, look: impl FnOnce(&mut C) -> R) -> R {
-        self.model.with(&PLACE, look)
+        self.model.with(C::PLACE, look)
     }
 
     pub(crate) fn core<C: Chip, R>(&self, look: impl FnOnce(&mut Core) -> R) -> R {
@@ -150,11 +160,11 @@ pub(crate) fn on_node_with_buffers<C: Chip, T>(
 ) -> T {
     let (dma, mut pool) = FakeDma::new(1024 * 1024);
     let model = Model::new(kind, dma);
-    model.plug(Node::new(Speed::High, Box::new(Hub::new(4, Speed::High))));
+    C::plug_hubs(&model);
     let mut chip = C::make(UsbSpeed::High);
     chip.core().set_negotiation_time(200_000);
     prepare(&mut chip);
-    model.plug_at(&PLACE, Node::new(Speed::High, Box::new(chip)));
+    model.plug_at(C::PLACE, Node::new(Speed::High, Box::new(chip)));
     let controller = Controller::new(model.clone());
     let claims = UsbNics::default();
     let bus = Bus::new(&controller, &claims, &mut pool).unwrap();

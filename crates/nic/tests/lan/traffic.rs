@@ -1,6 +1,6 @@
 //! What passes, and over which link.
 
-use crate::rig::{BOTH, BUFFERS, Chip, MAC, PLACE, for_both_chips, on_node, on_node_with_buffers, to_node, wait};
+use crate::rig::{BOTH, BUFFERS, Chip, MAC, for_both_chips, on_node, on_node_with_buffers, to_node, wait};
 use embassy_time::{Duration, Instant, Timer};
 use nic::Link;
 use testkit::usb::{Kind, Node};
@@ -253,9 +253,9 @@ fn it_works_at_full_speed<C: Chip>() {
             |_| {},
             async |rig| {
                 rig.link_up().await;
-                rig.model.unplug_at(&PLACE);
+                rig.model.unplug_at(C::PLACE);
                 wait(|| rig.exchange.link() == Link::Absent).await;
-                rig.model.plug_at(&PLACE, Node::new(Speed::Full, Box::new(C::make(UsbSpeed::Full))));
+                rig.model.plug_at(C::PLACE, Node::new(Speed::Full, Box::new(C::make(UsbSpeed::Full))));
                 rig.link_up().await;
                 for seed in 0..20 {
                     rig.talk::<C>(seed).await;

@@ -1,6 +1,6 @@
 //! What goes wrong, and what becomes of it.
 
-use crate::rig::{BOTH, BUFFERS, Chip, PLACE, for_both_chips, on_node, to_node, wait};
+use crate::rig::{BOTH, BUFFERS, Chip, for_both_chips, on_node, to_node, wait};
 use embassy_time::Timer;
 use nic::Link;
 use nic::events::NicEvent;
@@ -171,9 +171,9 @@ fn descriptors_without_what_is_needed_are_refused<C: Chip>() {
             async |rig| {
                 Timer::after_secs(20).await;
                 assert_eq!(rig.exchange.nic(), None, "{wrong:?}");
-                rig.model.unplug_at(&PLACE);
+                rig.model.unplug_at(C::PLACE);
                 Timer::after_secs(1).await;
-                rig.model.plug_at(&PLACE, Node::new(Speed::High, Box::new(C::make(UsbSpeed::High))));
+                rig.model.plug_at(C::PLACE, Node::new(Speed::High, Box::new(C::make(UsbSpeed::High))));
                 rig.link_up().await;
                 rig.talk::<C>(1).await;
             },
@@ -206,12 +206,12 @@ fn unplugging_it_in_the_middle_loses_no_buffer<C: Chip>() {
                         rig.chip(|chip: &mut C| chip.receive(&to_node(1514, i)));
                     }
                     Timer::after_micros(round as u64 * 130).await;
-                    rig.model.unplug_at(&PLACE);
+                    rig.model.unplug_at(C::PLACE);
                     wait(|| rig.exchange.link() == Link::Absent).await;
                     Timer::after_millis(200).await;
                     while rig.exchange.take_rx().is_some() {}
                     rig.assert_no_buffer_is_missing();
-                    rig.model.plug_at(&PLACE, Node::new(Speed::High, Box::new(C::make(UsbSpeed::High))));
+                    rig.model.plug_at(C::PLACE, Node::new(Speed::High, Box::new(C::make(UsbSpeed::High))));
                 }
                 rig.link_up().await;
                 let all: Vec<_> = std::iter::from_fn(|| rig.exchange.take_tx()).collect();
