@@ -162,7 +162,7 @@ pub(crate) async fn usb_task(controller: &'static UsbController, irq: Irq, bus: 
     match bus.run().await {}
 }
 
-/// The network controller: GENET where there is one; otherwise whichever is plugged in.
+/// The network controller: GENET where there is one, and it has a PHY; otherwise whichever is plugged in.
 ///
 /// A cable is not a reason to change over: a node has one interface, with one address and one name.
 #[task]
@@ -174,7 +174,11 @@ pub(crate) async fn nic_task(
 ) {
     if let Some((registers, irq)) = genet {
         match Genet::identify(registers, board.address(None)) {
-            Ok(genet) => match Box::leak(Box::new(genet)).run(exchange, || interrupt::wait(irq)).await {},
+            Ok(genet) => {
+                let genet = Box::leak(Box::new(genet));
+                let error = genet.run(exchange, || interrupt::wait(irq), || bus.has_device()).await;
+                warn!("nic: genet: {error}: the one on USB takes its place");
+            }
             Err(error) => warn!("nic: {error}"),
         }
     }

@@ -162,15 +162,19 @@ fn counts_what_is_damaged_and_goes_on() -> Result<()> {
 fn starts_a_chip_anew_that_is_in_trouble() -> Result<()> {
     let rig = Rig::boot("")?;
     let nic = model(&rig)?;
-    let faults: [(&str, SetFault); 2] = [
+    let faults: [(&str, SetFault); 3] = [
         ("a transmitter that hangs", |faults| faults.is_transmitter_stuck = true),
+        ("a receiver that hangs", |faults| faults.is_receiver_stuck = true),
         ("a halted transmit endpoint", |faults| faults.stalls = vec![0x02]),
     ];
     for (what, set) in faults {
         let before = restarts(&rig.node.metrics()?);
         nic.with(|nic| set(&mut nic.core().faults));
         let start = Instant::now();
+        // Something to receive, that nobody has to take.
+        let flood = Traffic::start(rig.node.udp(9)?)?;
         rig.node.wait_for_restart(before).with_context(|| format!("{what}; {}", rig.node.last_words()))?;
+        drop(flood);
         ensure_traffic(&rig).context(what)?;
         say(&format!(
             "{}: {what}: traffic again after {:.1} s",

@@ -5,7 +5,8 @@
 //!          → move frames (`engine`, on top of `ring`), follow the link (`link`, on top of `phy` and `mdio`)
 //! ```
 //!
-//! Whatever fails, it starts at "stop" again, after a rest.
+//! Whatever fails, it starts at "stop" again, after a rest. A controller without a PHY is of no use: while there is none, a
+//! substitute may take its place.
 //!
 //! Tested over the register model in `testkit` only: neither QEMU nor a board has run it.
 
@@ -46,6 +47,9 @@ const REST_MIN: Duration = Duration::from_millis(100);
 const REST_MAX: Duration = Duration::from_secs(30);
 /// After it has run for this long the next failure is a first one.
 const HEALTHY: Duration = Duration::from_secs(60);
+/// Starts in a row without a PHY after which a substitute may take its place: a PHY that is only slow is there by then, 0.7 s
+/// after the first.
+const STARTS_WITHOUT_PHY: u32 = 4;
 /// The same failure is not told more often than this.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -119,12 +123,19 @@ impl<'a> Genet<'a> {
         })
     }
 
-    /// Drives the controller for ever. `interrupt` waits until line A is raised; while nobody waits the line may stay
-    /// raised without effect.
-    pub async fn run(&mut self, exchange: &FrameExchange, interrupt: impl AsyncFn()) -> Infallible {
+    /// Drives the controller, for ever if it has a PHY. `interrupt` waits until line A is raised; while nobody waits the line
+    /// may stay raised without effect. `substitute` waits until there is another controller; when it is while several starts
+    /// in a row found no PHY, this returns why, the controller at rest and the exchange without one.
+    pub async fn run(
+        &mut self,
+        exchange: &FrameExchange,
+        interrupt: impl AsyncFn(),
+        substitute: impl AsyncFn(),
+    ) -> PhyError {
         log::info!("nic: {NAME} {}", self.address);
         let mut told = Told::default();
         let mut rest = REST_MIN;
+        let mut without_phy = 0;
         exchange.attach(NicInfo { driver: NAME, mac: self.address, tx_headroom: 0 });
         loop {
             let start = Instant::now();
@@ -135,7 +146,13 @@ impl<'a> Genet<'a> {
             if start.elapsed() >= HEALTHY {
                 rest = REST_MIN;
             }
-            Timer::after(rest).await;
+            without_phy = if error == PhyError::Missing.into() { without_phy + 1 } else { 0 };
+            if without_phy < STARTS_WITHOUT_PHY {
+                Timer::after(rest).await;
+            } else if let Either::Second(()) = select(Timer::after(rest), substitute()).await {
+                exchange.detach();
+                return PhyError::Missing;
+            }
             rest = (rest * 2).min(REST_MAX);
         }
     }

@@ -91,6 +91,9 @@ pub enum UsbNicError {
     /// The device no longer takes frames.
     #[error("it has stopped sending")]
     Stalled,
+    /// The device no longer delivers frames, though it has some.
+    #[error("it has stopped delivering what it receives")]
+    Deaf,
     /// The device did not answer a command.
     #[error("it did not answer command {command:#x}")]
     Silent {

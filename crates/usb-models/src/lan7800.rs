@@ -364,6 +364,9 @@ impl Function for Lan7800 {
         if self.core.is_halted(endpoint) {
             return Answer::Stall;
         }
+        if endpoint == 0x81 && self.core.faults.is_receiver_stuck {
+            return Answer::Nak;
+        }
         if endpoint == 0x81 {
             let rules = self.bulk_in();
             return self.rx.burst(&rules, &mut self.core);
@@ -392,7 +395,8 @@ impl NicModel for Lan7800 {
     }
 
     fn has_room(&self) -> bool {
-        self.rx.has_room()
+        // One that hangs sends no pause frames either.
+        self.rx.has_room() || self.core.faults.is_receiver_stuck
     }
 
     fn core(&mut self) -> &mut Core {

@@ -302,6 +302,9 @@ impl Function for Lan9514 {
         if self.core.is_halted(endpoint) {
             return Answer::Stall;
         }
+        if endpoint == 0x81 && self.core.faults.is_receiver_stuck {
+            return Answer::Nak;
+        }
         if endpoint == 0x81 {
             let rules = self.bulk_in();
             return self.rx.burst(&rules, &mut self.core);
@@ -333,7 +336,8 @@ impl NicModel for Lan9514 {
     }
 
     fn has_room(&self) -> bool {
-        self.rx.has_room()
+        // One that hangs sends no pause frames either.
+        self.rx.has_room() || self.core.faults.is_receiver_stuck
     }
 
     fn core(&mut self) -> &mut Core {

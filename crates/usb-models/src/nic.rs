@@ -104,7 +104,7 @@ pub struct Faults {
     pub phantom_bytes: u32,
     /// GET_STATISTICS is not answered.
     pub has_no_statistics: bool,
-    /// The receiver hangs: frames are lost. The next soft reset heals it.
+    /// The receiver hangs: frames stay in the FIFO, and are lost and counted when it is full. The next soft reset heals it.
     pub is_receiver_stuck: bool,
     /// Nothing is answered any more, not even control requests.
     pub is_silent: bool,

@@ -189,6 +189,18 @@ impl<'h> Bus<'h> {
         .await
     }
 
+    /// Waits until [`next_device`](Self::next_device) would have a device at once, and leaves it there.
+    pub async fn has_device(&self) {
+        poll_fn(|cx| {
+            if self.find_offer(false).is_some() {
+                return Poll::Ready(());
+            }
+            self.driver_waker.borrow_mut().register(cx.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+
     pub(crate) fn host(&self) -> &dyn HostController {
         self.host
     }
@@ -289,9 +301,13 @@ impl<'h> Bus<'h> {
         }
     }
 
-    fn take_offer(&self, is_hub: bool) -> Option<Device<'_>> {
+    fn find_offer(&self, is_hub: bool) -> Option<(usize, &Slot)> {
         let wanted = |slot: &Slot| slot.offer.borrow().as_ref().is_some_and(|offer| offer.is_hub == is_hub);
-        let (index, slot) = self.slots.iter().enumerate().find(|(_, slot)| wanted(slot))?;
+        self.slots.iter().enumerate().find(|(_, slot)| wanted(slot))
+    }
+
+    fn take_offer(&self, is_hub: bool) -> Option<Device<'_>> {
+        let (index, slot) = self.find_offer(is_hub)?;
         let offer = slot.offer.borrow_mut().take()?;
         slot.r#use.set(Use::Driven);
         Some(Device {

@@ -47,7 +47,7 @@ const CORE_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long the core takes from FORCE_HOST to host mode at least: 25 ms in Linux (`dwc2_force_mode`).
 const FORCE_MODE_TIME: Duration = Duration::from_millis(25);
 /// How long it may take after that. A filter on the ID pin delays it by up to 100 ms: Linux waits for 110 ms
-/// (`dwc2_wait_for_mode`), U-Boot (`dwc_otg_core_reset`) and Circle sleep for 100 ms. Until then the registers of a host do not
+/// (`dwc2_wait_for_mode`), U-Boot's first driver (`dwc_otg_core_reset`) and Circle sleep for 100 ms. Until then the registers of a host do not
 /// exist, and what is written there is lost.
 const HOST_MODE_TIMEOUT: Duration = Duration::from_millis(200);
 

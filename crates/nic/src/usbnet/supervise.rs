@@ -27,6 +27,10 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How many times in a row bytes must wait to be sent, while nothing is, for the controller to count as stalled. A pause
 /// frame stops a sender for 0.34 s at 100 Mbit/s (65,535 units of 512 bits: 802.3, annex 31B.2).
 const STALLED_LOOKS: u32 = 3;
+/// How many looks in a row must find that the controller lost frames for want of room, while none was delivered, for it to count
+/// as deaf. Its memory is full then, and all that time a transfer was there to take what is in it: the driver keeps one
+/// under way as long as the stack gives buffers back.
+const DEAF_LOOKS: u32 = 3;
 /// Longest block of statistics: 47 words of the LAN7800.
 const BLOCK_LEN_MAX: usize = 188;
 /// Most counters of a controller that are looked at.
@@ -176,15 +180,37 @@ struct Bookkeeper {
     /// Frames and bytes that had been handed to the controller by the last look.
     handed: (u64, u64),
     looks: u32,
+    /// Frames that had been delivered by the last look.
+    delivered: u64,
+    deaf_looks: u32,
+}
+
+/// What the controller's counters tell.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    /// A frame was sent.
+    has_sent: bool,
+    /// A frame was lost because there was no room for it.
+    has_dropped: bool,
 }
 
 impl Bookkeeper {
     fn new() -> Self {
-        Self { last: None, is_supported: true, unsent: 0, fewest_unsent: u32::MAX, handed: (0, 0), looks: 0 }
+        Self {
+            last: None,
+            is_supported: true,
+            unsent: 0,
+            fewest_unsent: u32::MAX,
+            handed: (0, 0),
+            looks: 0,
+            delivered: 0,
+            deaf_looks: 0,
+        }
     }
 
     async fn read<C: Chip>(&mut self, chip: &C, exchange: &FrameExchange) -> Result<(), UsbNicError> {
-        let has_sent = self.read_statistics(chip, exchange).await?;
+        let Progress { has_sent, has_dropped } = self.read_statistics(chip, exchange).await?;
+        self.see_deafness(has_dropped, exchange)?;
         let unsent = chip.read_unsent().await?;
         let before = core::mem::replace(&mut self.unsent, unsent);
         self.fewest_unsent = self.fewest_unsent.min(unsent);
@@ -208,10 +234,24 @@ impl Bookkeeper {
         Ok(())
     }
 
-    /// Returns whether a frame was sent since the last call, as far as the controller tells.
-    async fn read_statistics<C: Chip>(&mut self, chip: &C, exchange: &FrameExchange) -> Result<bool, UsbNicError> {
+    fn see_deafness(&mut self, has_dropped: bool, exchange: &FrameExchange) -> Result<(), UsbNicError> {
+        let delivered = exchange.counters().rx_frames;
+        if core::mem::replace(&mut self.delivered, delivered) != delivered {
+            self.deaf_looks = 0;
+        } else if has_dropped {
+            self.deaf_looks += 1;
+        }
+        if self.deaf_looks >= DEAF_LOOKS {
+            exchange.count_event(NicEvent::RxStall, 1);
+            return Err(UsbNicError::Deaf);
+        }
+        Ok(())
+    }
+
+    /// Returns what happened since the last call, as far as the controller tells.
+    async fn read_statistics<C: Chip>(&mut self, chip: &C, exchange: &FrameExchange) -> Result<Progress, UsbNicError> {
         if !self.is_supported {
-            return Ok(false);
+            return Ok(Progress::default());
         }
         let mut values = [0; COUNTERS_MAX];
         let mut slots = values.iter_mut();
@@ -224,7 +264,7 @@ impl Bookkeeper {
                 Err(error) => {
                     log::warn!("nic: the controller does not tell its counters: {error}; they are not asked for again");
                     self.is_supported = false;
-                    return Ok(false);
+                    return Ok(Progress::default());
                 }
             }
             for (offset, _) in block.counters {
@@ -235,16 +275,17 @@ impl Bookkeeper {
             }
         }
         let last = self.last.replace(values);
-        let mut has_sent = false;
+        let mut progress = Progress::default();
         let counters = C::STATISTICS.iter().flat_map(|block| block.counters);
         for ((value, before), (_, what)) in values.into_iter().zip(last.unwrap_or(values)).zip(counters) {
             let more = u64::from(difference(before, value));
-            has_sent |= *what == Counted::Sent && value != before;
+            progress.has_sent |= *what == Counted::Sent && value != before;
+            progress.has_dropped |= *what == Counted::RxDropped && more > 0;
             if more > 0 {
                 count(exchange, *what, more);
             }
         }
-        Ok(has_sent)
+        Ok(progress)
     }
 }
 

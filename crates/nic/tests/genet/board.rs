@@ -1,10 +1,12 @@
 //! A board with the controller, its driver and an exchange.
 
+use std::cell::Cell;
+
 use embassy_futures::join::join;
 use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Instant, Timer};
 use nic::exchange::{FrameExchange, RX_BUFFERS};
-use nic::genet::Genet;
+use nic::genet::{Genet, PhyError};
 use nic::{Link, MacAddress};
 use testkit::dma::FakeDma;
 use testkit::genet::{self, Partner};
@@ -20,6 +22,10 @@ pub(crate) struct Board {
     pub(crate) model: Model<genet::Genet>,
     pub(crate) exchange: &'static FrameExchange,
     pub(crate) dma: &'static FakeDma,
+    /// Whether there is another controller.
+    pub(crate) has_substitute: Cell<bool>,
+    /// Why the driver has returned.
+    pub(crate) given_up: Cell<Option<PhyError>>,
 }
 
 /// Runs a test beside the driver, with a cable to a gigabit switch; at the end the driver must have kept all the rules.
@@ -37,14 +43,22 @@ pub(crate) fn on_board_with<T>(
     let (registers, model) = genet::claim(dma);
     let mut take = |count| (0..count).map(|_| pool.take(2048).unwrap()).collect::<Vec<_>>();
     let exchange: &'static FrameExchange = Box::leak(Box::new(FrameExchange::new(take(rx_buffers), take(TX_BUFFERS))));
-    let board = Board { model, exchange, dma };
+    let board = Board { model, exchange, dma, has_substitute: Cell::new(false), given_up: Cell::new(None) };
     time::run(async {
         board.model.lock().phy.plug(Partner::GIGABIT);
         prepare(&mut board.model.lock());
         let mut driver = Box::new(Genet::identify(registers, MAC).unwrap());
-        let tasks = join(genet::machine(&board.model), driver.run(exchange, || genet::interrupt(&board.model)));
-        let result = match select(tasks, test(&board)).await {
-            Either::First(_) => unreachable!("the driver runs for ever"),
+        let substitute = async || {
+            while !board.has_substitute.get() {
+                Timer::after_millis(1).await;
+            }
+        };
+        let driving = async {
+            let error = driver.run(exchange, || genet::interrupt(&board.model), substitute).await;
+            board.given_up.set(Some(error));
+        };
+        let result = match select(join(genet::machine(&board.model), driving), test(&board)).await {
+            Either::First(_) => unreachable!("the machine runs for ever"),
             Either::Second(result) => result,
         };
         assert_eq!(board.model.lock().errors(), Vec::<&String>::new());

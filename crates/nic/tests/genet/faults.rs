@@ -1,7 +1,8 @@
 //! Everything that can go wrong: counted, recovered, and traffic goes on.
 
 use embassy_time::{Duration, Instant, Timer};
-use nic::MacAddress;
+use nic::genet::PhyError;
+use nic::{Link, MacAddress};
 
 use crate::board::{MAC, frame, on_board, wait};
 
@@ -192,6 +193,43 @@ fn a_missing_phy_is_looked_for_until_it_is_there() {
             assert!((5..20).contains(&tries), "{tries} tries in 40 s");
             board.model.lock().phy.is_present = true;
             board.assert_works().await;
+        },
+    );
+}
+
+#[test]
+fn without_a_phy_a_substitute_takes_its_place() {
+    on_board(
+        |genet| genet.phy.is_present = false,
+        async |board| {
+            board.has_substitute.set(true);
+            let start = Instant::now();
+            wait("it gives up", || board.given_up.get().is_some()).await;
+            assert_eq!(board.given_up.get(), Some(PhyError::Missing));
+            assert!(
+                (Duration::from_millis(500)..Duration::from_secs(3)).contains(&start.elapsed()),
+                "a slow PHY may come"
+            );
+            assert_eq!((board.exchange.link(), board.exchange.nic()), (Link::Absent, None));
+            assert_eq!(board.event("nic_phy_silent"), 4);
+            let free = std::iter::from_fn(|| board.exchange.try_take_rx_buffer()).count();
+            assert_eq!((free, board.dma.shared_count()), (256, 0), "the substitute gets all buffers");
+        },
+    );
+}
+
+#[test]
+fn a_substitute_is_of_no_interest_while_there_is_a_phy() {
+    on_board(
+        |_| {},
+        async |board| {
+            board.has_substitute.set(true);
+            board.assert_works().await;
+            board.model.lock().phy.is_present = false;
+            board.link_down().await;
+            board.model.lock().phy.is_present = true;
+            board.assert_works().await;
+            assert_eq!(board.given_up.get(), None);
         },
     );
 }

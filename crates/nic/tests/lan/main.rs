@@ -5,5 +5,6 @@
 mod hubs;
 mod patience;
 mod rig;
+mod stack;
 mod traffic;
 mod trouble;

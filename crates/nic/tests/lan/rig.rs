@@ -62,7 +62,7 @@ impl Chip for Lan7800 {
 /// What a test has in hand.
 pub(crate) struct Rig<'a> {
     pub(crate) model: &'a Model,
-    pub(crate) exchange: &'a FrameExchange,
+    pub(crate) exchange: &'static FrameExchange,
 }
 
 impl Rig<'_> {
@@ -169,7 +169,7 @@ pub(crate) fn on_node_with_buffers<C: Chip, T>(
     let claims = UsbNics::default();
     let bus = Bus::new(&controller, &claims, &mut pool).unwrap();
     let mut buffers = |len| (0..BUFFERS).map(|_| pool.take(len).unwrap()).collect::<Vec<_>>();
-    let exchange = FrameExchange::new(buffers(rx_buffer_len), buffers(2048));
+    let exchange: &'static _ = Box::leak(Box::new(FrameExchange::new(buffers(rx_buffer_len), buffers(2048))));
     let board = BoardInfo { mac: Some(MAC), id: 0 };
     time::run(async {
         let tasks = join3(
@@ -178,9 +178,9 @@ pub(crate) fn on_node_with_buffers<C: Chip, T>(
                 controller.init().await.unwrap();
                 bus.run().await
             },
-            usbnet::run(&bus, &exchange, &board),
+            usbnet::run(&bus, exchange, &board),
         );
-        match select(tasks, test(&Rig { model: &model, exchange: &exchange })).await {
+        match select(tasks, test(&Rig { model: &model, exchange })).await {
             Either::First(_) => unreachable!("the tasks run for ever"),
             Either::Second(result) => result,
         }

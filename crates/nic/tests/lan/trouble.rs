@@ -1,7 +1,7 @@
 //! What goes wrong, and what becomes of it.
 
 use crate::rig::{BOTH, BUFFERS, Chip, for_both_chips, on_node, to_node, wait};
-use embassy_time::Timer;
+use embassy_time::{Duration, Instant, Timer};
 use nic::Link;
 use nic::events::NicEvent;
 use testkit::usb::{Kind, Node};
@@ -11,6 +11,8 @@ use usb_models::nic::{Core, Descriptors, Partner, UsbSpeed};
 for_both_chips! {
     damaged_frames_and_bursts_are_counted_and_the_next_one_arrives
     halted_endpoints_are_cleared
+    a_receiver_that_hangs_is_noticed_and_healed
+    a_stack_that_takes_no_frames_is_not_the_controllers_fault
     a_transmitter_that_hangs_is_noticed_and_healed
     a_chip_that_does_not_start_is_tried_ever_less_often_until_it_does
     a_chip_that_falls_silent_is_started_anew
@@ -81,6 +83,51 @@ fn halted_endpoints_are_cleared<C: Chip>() {
             },
         );
     }
+}
+
+fn a_receiver_that_hangs_is_noticed_and_healed<C: Chip>() {
+    for kind in BOTH {
+        on_node::<C, _>(
+            kind,
+            |_| {},
+            async |rig| {
+                rig.link_up().await;
+                rig.talk::<C>(1).await;
+                rig.core::<C, _>(|core| core.faults.is_receiver_stuck = true);
+                let start = Instant::now();
+                while rig.restarts() == 0 {
+                    assert!(start.elapsed() < Duration::from_secs(10), "nobody notices");
+                    rig.chip(|chip: &mut C| chip.receive(&to_node(1514, 3)));
+                    Timer::after_millis(5).await;
+                }
+                assert_eq!(rig.event(NicEvent::RxStall), 1);
+                rig.link_up().await;
+                while rig.exchange.take_rx().is_some() {}
+                rig.talk::<C>(2).await;
+                rig.assert_no_mistakes::<C>();
+            },
+        );
+    }
+}
+
+fn a_stack_that_takes_no_frames_is_not_the_controllers_fault<C: Chip>() {
+    on_node::<C, _>(
+        Kind::Silicon,
+        |_| {},
+        async |rig| {
+            rig.link_up().await;
+            // A burst now and then is taken, while most are lost.
+            for _ in 0..400 {
+                for i in 0..8 {
+                    rig.chip(|chip: &mut C| chip.receive(&to_node(1514, i)));
+                }
+                drop(rig.exchange.take_rx());
+                Timer::after_millis(20).await;
+            }
+            assert_eq!((rig.restarts(), rig.event(NicEvent::RxStall)), (0, 0));
+            assert!(rig.event(NicEvent::RxOverrun) > 0, "frames were lost");
+        },
+    );
 }
 
 fn a_transmitter_that_hangs_is_noticed_and_healed<C: Chip>() {

@@ -6,7 +6,7 @@ use crate::nic::{FRAME_LEN_MIN, checksum, fcs, hash, is_ip_checksum_wrong, is_tr
 
 impl Lan7800 {
     pub(super) fn receive_frame(&mut self, frame: &[u8]) {
-        let is_deaf = self.core.faults.is_silent || self.core.faults.is_receiver_stuck || self.lite_reset.is_on();
+        let is_deaf = self.core.faults.is_silent || self.lite_reset.is_on();
         let is_on = self.is(MAC_RX, MAC_EN) && self.is(FCT_RX_CTL, FCT_EN);
         if self.core.phy.link().is_none() || !is_on || is_deaf || !self.is_mac_right() {
             self.core.seen.dropped += 1;

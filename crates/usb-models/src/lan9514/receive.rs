@@ -16,7 +16,7 @@ const FIFO_DROPPED: usize = 7;
 
 impl Lan9514 {
     pub(super) fn receive_frame(&mut self, frame: &[u8]) {
-        let is_deaf = self.core.faults.is_silent || self.core.faults.is_receiver_stuck || self.lite_reset.is_on();
+        let is_deaf = self.core.faults.is_silent || self.lite_reset.is_on();
         if self.core.phy.link().is_none() || !self.is(MAC_CR, RXEN) || is_deaf {
             self.core.seen.dropped += 1;
             return;

@@ -187,7 +187,7 @@ impl<R: RegisterAccess> State<R> {
         }
         if !is_emulator {
             // What came after the last halt, or late after a disable, must not be taken for news of this transfer
-            // (Linux `dwc2_hc_init`, U-Boot `dwc_otg_hc_init`, FreeBSD `dwc_otg_host_channel_alloc`).
+            // (Linux `dwc2_hc_init`, U-Boot `transfer_chunk`, FreeBSD `dwc_otg_host_channel_alloc`).
             self.write_channel(index, ChannelRegister::Hcint, u32::MAX);
         }
         if old_hcsplt != program.hcsplt {
