@@ -23,12 +23,10 @@ use core::convert::Infallible;
 
 use usb::descriptor::{Configuration, DeviceDescriptor};
 use usb::device::Device;
-use usb::host::{Direction, Kind};
 
 use self::chip::Lan95xx;
-use self::framing::{HEADROOM, Lan95xxFraming};
-use crate::exchange::{FrameExchange, NicInfo};
-use crate::usbnet::{BoardInfo, Bursts, Pipes, UsbNicError, move_frames, supervise};
+use crate::exchange::FrameExchange;
+use crate::usbnet::{BoardInfo, UsbNicError, run_chip};
 
 /// Name of the driver.
 pub const NAME: &str = "lan95xx";
@@ -49,16 +47,5 @@ pub(crate) async fn run(
     exchange: &FrameExchange,
     board: &BoardInfo,
 ) -> Result<Infallible, UsbNicError> {
-    let missing = UsbNicError::Missing { what: "an interface with bulk endpoints" };
-    let mut interfaces = device.configuration().interfaces.iter();
-    let interface = interfaces.find(|i| i.endpoint(Kind::Bulk, Direction::In).is_some()).ok_or(missing)?;
-    let pipes = Pipes::open(device, interface)?;
-    let mut chip = Lan95xx::new(device);
-    let bursts = Bursts::new(exchange.rx_buffer_len());
-    let started = chip.start(board, bursts).await?;
-    let mac = started.mac;
-    exchange.attach(NicInfo { driver: NAME, mac, tx_headroom: HEADROOM });
-    log::info!("nic: {NAME} {mac}, chip {:08x}, PHY {:08x}", started.chip_id, started.phy_id);
-    let framing = Lan95xxFraming { receive_len: bursts.receive_len };
-    move_frames(&framing, device, &pipes, exchange, supervise(&mut chip, device, interface, exchange)).await
+    run_chip(Lan95xx::new(device), device, exchange, board).await
 }

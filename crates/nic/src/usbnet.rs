@@ -18,7 +18,7 @@ use usb::host::TransferError;
 
 pub(crate) use self::frames::{Ending, Framing, Pipes, move_frames};
 pub(crate) use self::registers::{Bursts, Phy, Registers, Started, mac_words, read_mac};
-pub(crate) use self::supervise::{Block, Chip, Counted, supervise};
+pub(crate) use self::supervise::{Block, Chip, Counted, run_chip};
 use crate::events::NicEvent;
 use crate::exchange::FrameExchange;
 use crate::{MacAddress, cdc_ecm, cdc_ncm, lan78xx, lan95xx, rndis};

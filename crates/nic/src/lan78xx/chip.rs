@@ -3,7 +3,8 @@
 use usb::device::Device;
 use usb::host::Speed;
 
-use super::framing::RX_LEN_MAX;
+use super::NAME;
+use super::framing::{HEADROOM, Lan78xxFraming, RX_LEN_MAX};
 use super::registers::*;
 use crate::events::NicEvent;
 use crate::mii::{Negotiated, OFFER_1000_FULL, ability, register};
@@ -39,9 +40,57 @@ impl<'d, 'b> Lan78xx<'d, 'b> {
         Self { registers, phy: Phy::new(registers, MII_ACC, MII_DATA), speed: device.speed() }
     }
 
+    async fn start_phy(&self) -> Result<u32, UsbNicError> {
+        let phy = self.phy;
+        let id = phy.reset().await?;
+        phy.write(PHY_LED_MODE, LED_MODES).await?;
+        phy.write_mmd(MMD_AUTONEG, EEE_OFFER, 0).await?;
+        phy.read(PHY_INT_STATUS).await?;
+        phy.write(PHY_INT_MASK, PHY_INT_ON | PHY_INT_LINK).await?;
+        phy.write(register::CTRL1000, OFFER_1000_FULL).await?;
+        phy.negotiate(ability::ALL).await?;
+        Ok(id)
+    }
+}
+
+impl Chip for Lan78xx<'_, '_> {
+    type Framing = Lan78xxFraming;
+    const NAME: &'static str = NAME;
+    const TX_HEADROOM: usize = HEADROOM;
+    const PHY_EVENT: u32 = INT_PHY;
+    const TX_ERRORS: u32 = INT_TXE;
+    const PHY_INTERRUPT_SOURCE: u8 = PHY_INT_STATUS;
+    const HAS_1000: bool = true;
+    /// Linux `struct lan78xx_statstage`.
+    const STATISTICS: &'static [Block] = &[Block {
+        index: 0,
+        len: 4 * 47,
+        counters: &[
+            (0, Counted::RxError(NicEvent::RxCrc)),
+            (4, Counted::RxError(NicEvent::RxCrc)),
+            (4 * 2, Counted::RxError(NicEvent::RxFragment)),
+            (4 * 3, Counted::RxError(NicEvent::RxLength)),
+            (4 * 4, Counted::RxError(NicEvent::RxLength)),
+            (4 * 5, Counted::RxError(NicEvent::RxLength)),
+            (4 * 6, Counted::RxDropped),
+            (4 * 23, Counted::TxError),
+            (4 * 24, Counted::TxError),
+            (4 * 25, Counted::TxError),
+            (4 * 29, Counted::TxError),
+            (4 * 30, Counted::TxError),
+            (4 * 34, Counted::Sent),
+            (4 * 35, Counted::Sent),
+            (4 * 36, Counted::Sent),
+        ],
+    }];
+
+    fn framing(receive_len: usize) -> Lan78xxFraming {
+        Lan78xxFraming { receive_len }
+    }
+
     /// Resets the chip and its PHY, sets both up and starts them. The order is that of Linux `lan78xx_reset` and
     /// `lan78xx_open`.
-    pub(super) async fn start(&mut self, board: &BoardInfo, bursts: Bursts) -> Result<Started, UsbNicError> {
+    async fn start(&mut self, board: &BoardInfo, bursts: Bursts) -> Result<Started, UsbNicError> {
         let registers = self.registers;
         let chip_id = registers.read(ID_REV).await?;
         // Before the reset: an address from OTP memory or an EEPROM was put here at power-on.
@@ -82,47 +131,6 @@ impl<'d, 'b> Lan78xx<'d, 'b> {
         registers.modify(FCT_RX_CTL, 0, FCT_ON).await?;
         Ok(Started { mac, chip_id, phy_id })
     }
-
-    async fn start_phy(&self) -> Result<u32, UsbNicError> {
-        let phy = self.phy;
-        let id = phy.reset().await?;
-        phy.write(PHY_LED_MODE, LED_MODES).await?;
-        phy.write_mmd(MMD_AUTONEG, EEE_OFFER, 0).await?;
-        phy.read(PHY_INT_STATUS).await?;
-        phy.write(PHY_INT_MASK, PHY_INT_ON | PHY_INT_LINK).await?;
-        phy.write(register::CTRL1000, OFFER_1000_FULL).await?;
-        phy.negotiate(ability::ALL).await?;
-        Ok(id)
-    }
-}
-
-impl Chip for Lan78xx<'_, '_> {
-    const PHY_EVENT: u32 = INT_PHY;
-    const TX_ERRORS: u32 = INT_TXE;
-    const PHY_INTERRUPT_SOURCE: u8 = PHY_INT_STATUS;
-    const HAS_1000: bool = true;
-    /// Linux `struct lan78xx_statstage`.
-    const STATISTICS: &'static [Block] = &[Block {
-        index: 0,
-        len: 4 * 47,
-        counters: &[
-            (0, Counted::RxError(NicEvent::RxCrc)),
-            (4, Counted::RxError(NicEvent::RxCrc)),
-            (4 * 2, Counted::RxError(NicEvent::RxFragment)),
-            (4 * 3, Counted::RxError(NicEvent::RxLength)),
-            (4 * 4, Counted::RxError(NicEvent::RxLength)),
-            (4 * 5, Counted::RxError(NicEvent::RxLength)),
-            (4 * 6, Counted::RxDropped),
-            (4 * 23, Counted::TxError),
-            (4 * 24, Counted::TxError),
-            (4 * 25, Counted::TxError),
-            (4 * 29, Counted::TxError),
-            (4 * 30, Counted::TxError),
-            (4 * 34, Counted::Sent),
-            (4 * 35, Counted::Sent),
-            (4 * 36, Counted::Sent),
-        ],
-    }];
 
     fn registers(&self) -> Registers<'_, '_> {
         self.registers

@@ -3,7 +3,8 @@
 use usb::device::Device;
 use usb::host::Speed;
 
-use super::framing::RX_OFFSET;
+use super::NAME;
+use super::framing::{HEADROOM, Lan95xxFraming, RX_OFFSET};
 use super::registers::*;
 use crate::events::NicEvent;
 use crate::mii::{Negotiated, ability};
@@ -35,8 +36,47 @@ impl<'d, 'b> Lan95xx<'d, 'b> {
         Self { registers, phy: Phy::new(registers, MII_ADDR, MII_DATA), speed: device.speed(), mac_cr: 0, tx_room: 0 }
     }
 
+    async fn start_phy(&self) -> Result<u32, UsbNicError> {
+        let phy = self.phy;
+        let id = phy.reset().await?;
+        phy.read(PHY_INT_SOURCE).await?;
+        phy.write(PHY_INT_MASK, PHY_INT_AUTONEG | PHY_INT_DOWN).await?;
+        phy.negotiate(ability::ALL).await?;
+        Ok(id)
+    }
+}
+
+impl Chip for Lan95xx<'_, '_> {
+    type Framing = Lan95xxFraming;
+    const NAME: &'static str = NAME;
+    const TX_HEADROOM: usize = HEADROOM;
+    const PHY_EVENT: u32 = INT_PHY;
+    const TX_ERRORS: u32 = INT_TXE;
+    const PHY_INTERRUPT_SOURCE: u8 = PHY_INT_SOURCE;
+    const HAS_1000: bool = false;
+    /// LAN950x data sheet, tables 5-38 and 5-39; LAN9730 data sheet (DS00001946), tables 4-37 to 4-39, for the index.
+    const STATISTICS: &'static [Block] = &[
+        Block {
+            index: 0,
+            len: 32,
+            counters: &[
+                (0x04, Counted::RxError(NicEvent::RxCrc)),
+                (0x08, Counted::RxError(NicEvent::RxLength)),
+                (0x0C, Counted::RxError(NicEvent::RxCrc)),
+                (0x10, Counted::RxError(NicEvent::RxLength)),
+                (0x14, Counted::RxError(NicEvent::RxLength)),
+                (0x1C, Counted::RxDropped),
+            ],
+        },
+        Block { index: 1, len: 40, counters: &[(0x00, Counted::Sent), (0x24, Counted::TxError)] },
+    ];
+
+    fn framing(receive_len: usize) -> Lan95xxFraming {
+        Lan95xxFraming { receive_len }
+    }
+
     /// Resets the chip and its PHY, sets both up and starts them. The order is that of Linux `smsc95xx_reset`.
-    pub(super) async fn start(&mut self, board: &BoardInfo, bursts: Bursts) -> Result<Started, UsbNicError> {
+    async fn start(&mut self, board: &BoardInfo, bursts: Bursts) -> Result<Started, UsbNicError> {
         let registers = self.registers;
         let chip_id = registers.read(ID_REV).await?;
         // Before the reset: an EEPROM's address was put here at power-on. Without one it reads as all ones.
@@ -71,38 +111,6 @@ impl<'d, 'b> Lan95xx<'d, 'b> {
         registers.write(MAC_CR, self.mac_cr).await?;
         Ok(Started { mac, chip_id, phy_id })
     }
-
-    async fn start_phy(&self) -> Result<u32, UsbNicError> {
-        let phy = self.phy;
-        let id = phy.reset().await?;
-        phy.read(PHY_INT_SOURCE).await?;
-        phy.write(PHY_INT_MASK, PHY_INT_AUTONEG | PHY_INT_DOWN).await?;
-        phy.negotiate(ability::ALL).await?;
-        Ok(id)
-    }
-}
-
-impl Chip for Lan95xx<'_, '_> {
-    const PHY_EVENT: u32 = INT_PHY;
-    const TX_ERRORS: u32 = INT_TXE;
-    const PHY_INTERRUPT_SOURCE: u8 = PHY_INT_SOURCE;
-    const HAS_1000: bool = false;
-    /// LAN950x data sheet, tables 5-38 and 5-39; LAN9730 data sheet (DS00001946), tables 4-37 to 4-39, for the index.
-    const STATISTICS: &'static [Block] = &[
-        Block {
-            index: 0,
-            len: 32,
-            counters: &[
-                (0x04, Counted::RxError(NicEvent::RxCrc)),
-                (0x08, Counted::RxError(NicEvent::RxLength)),
-                (0x0C, Counted::RxError(NicEvent::RxCrc)),
-                (0x10, Counted::RxError(NicEvent::RxLength)),
-                (0x14, Counted::RxError(NicEvent::RxLength)),
-                (0x1C, Counted::RxDropped),
-            ],
-        },
-        Block { index: 1, len: 40, counters: &[(0x00, Counted::Sent), (0x24, Counted::TxError)] },
-    ];
 
     fn registers(&self) -> Registers<'_, '_> {
         self.registers

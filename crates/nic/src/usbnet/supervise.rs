@@ -7,13 +7,14 @@ use embassy_time::{Duration, Instant, Timer};
 use usb::descriptor::Interface;
 use usb::device::{Device, Pipe};
 use usb::dwc2::pace::next_poll;
-use usb::host::TransferError;
+use usb::host::{Direction, Kind, TransferError};
 
-use super::UsbNicError;
-use super::registers::{Phy, Registers};
+use super::frames::{Framing, Pipes, move_frames};
+use super::registers::{Bursts, Phy, Registers, Started};
+use super::{BoardInfo, UsbNicError};
 use crate::Link;
 use crate::events::NicEvent;
-use crate::exchange::FrameExchange;
+use crate::exchange::{FrameExchange, NicInfo};
 use crate::mii::Negotiated;
 
 /// How often the PHY is asked while the link is down. With what reading and setting up takes, some 10 ms, the stack knows of a
@@ -61,6 +62,12 @@ pub(crate) struct Block {
 
 /// A controller with registers.
 pub(crate) trait Chip {
+    /// How it wraps frames.
+    type Framing: Framing;
+    /// Its driver's name.
+    const NAME: &'static str;
+    /// Bytes that the framing needs in front of a frame to be sent.
+    const TX_HEADROOM: usize;
     /// Bit of the interrupt endpoint's word: the PHY has something to tell.
     const PHY_EVENT: u32;
     /// Bits of the interrupt endpoint's word: the controller lost track of what it was sent.
@@ -71,6 +78,12 @@ pub(crate) trait Chip {
     const HAS_1000: bool;
     /// Its counters.
     const STATISTICS: &'static [Block];
+
+    /// Returns its framing for receives of this length.
+    fn framing(receive_len: usize) -> Self::Framing;
+
+    /// Resets the controller and its PHY, sets both up and starts them.
+    async fn start(&mut self, board: &BoardInfo, bursts: Bursts) -> Result<Started, UsbNicError>;
 
     /// Returns the registers.
     fn registers(&self) -> Registers<'_, '_>;
@@ -85,8 +98,27 @@ pub(crate) trait Chip {
     async fn read_unsent(&self) -> Result<u32, UsbNicError>;
 }
 
+/// Drives a controller until it is gone or fails.
+pub(crate) async fn run_chip<C: Chip>(
+    mut chip: C,
+    device: &Device<'_>,
+    exchange: &FrameExchange,
+    board: &BoardInfo,
+) -> Result<Infallible, UsbNicError> {
+    let missing = UsbNicError::Missing { what: "an interface with bulk endpoints" };
+    let mut interfaces = device.configuration().interfaces.iter();
+    let interface = interfaces.find(|i| i.endpoint(Kind::Bulk, Direction::In).is_some()).ok_or(missing)?;
+    let pipes = Pipes::open(device, interface)?;
+    let bursts = Bursts::new(exchange.rx_buffer_len());
+    let Started { mac, chip_id, phy_id } = chip.start(board, bursts).await?;
+    exchange.attach(NicInfo { driver: C::NAME, mac, tx_headroom: C::TX_HEADROOM });
+    log::info!("nic: {} {mac}, chip {chip_id:08x}, PHY {phy_id:08x}", C::NAME);
+    let framing = C::framing(bursts.receive_len);
+    move_frames(&framing, device, &pipes, exchange, supervise(&mut chip, device, interface, exchange)).await
+}
+
 /// Supervises a controller until it fails.
-pub(crate) async fn supervise<C: Chip>(
+async fn supervise<C: Chip>(
     chip: &mut C,
     device: &Device<'_>,
     interface: &Interface,
