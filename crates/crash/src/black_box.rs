@@ -1,4 +1,4 @@
-//! The black box: a crash report in memory that survives a reset.
+//! The black box: the last crash reports, in memory that survives a reset; beside it the [journal](crate::journal).
 //!
 //! RAM keeps its content through a watchdog reset, as long as nobody else writes there: the kernel puts a [`Memory`] into
 //! a section that is not initialised, outside of what the firmware loads the next image to, and cleans the data cache
@@ -10,20 +10,33 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use crate::backtrace::MAX_DEPTH;
+use crate::journal;
 use crate::report::{Kind, MESSAGE_LEN, Registers, Report};
 use crate::text::Text;
 
 /// "MPRCRASH", first byte first.
 const MAGIC: u64 = u64::from_le_bytes(*b"MPRCRASH");
 /// Changes with the layout.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// Reports that are kept.
+pub const REPORTS: usize = 4;
 const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// What the black box is made of. Every value of its bytes is a value of the type, so it may be in memory that nobody
 /// initialised.
 #[repr(C)]
-#[derive(Clone, FromBytes, IntoBytes, Immutable)]
+#[derive(Clone, FromBytes, Immutable)]
 pub struct Memory {
+    /// The last log lines; first, so that its slots are aligned to what the caches know.
+    pub journal: journal::Memory,
+    /// Counts and crash reports.
+    pub reports: Reports,
+}
+
+/// The part of the memory that has counts and crash reports.
+#[repr(C)]
+#[derive(Clone, FromBytes, IntoBytes, Immutable)]
+pub struct Reports {
     header: Header,
     content: Content,
 }
@@ -46,7 +59,15 @@ struct Content {
     /// Crashes of each kind, in the order of [`Kind::ALL`].
     crash_counts: [u32; Kind::ALL.len()],
     boot_count: u32,
-    /// 0: no report, or one that was shown; 1: a new one.
+    /// Where the next report goes.
+    next: u32,
+    reports: [Slot; REPORTS],
+}
+
+#[repr(C)]
+#[derive(Clone, FromBytes, IntoBytes, Immutable)]
+struct Slot {
+    /// 0: a report that was shown; 1: a new one.
     is_new: u32,
     /// 0: there is no report.
     kind: u32,
@@ -54,6 +75,8 @@ struct Content {
     has_registers: u32,
     message_len: u32,
     depth: u32,
+    /// The number of the boot that ended in it.
+    boot: u32,
     reserved: u32,
     uptime_us: u64,
     x: [u64; 31],
@@ -66,20 +89,28 @@ struct Content {
     message: [u8; MESSAGE_LEN],
 }
 
+/// A report and the life that it ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// The number of the boot, counted from power-on: 1 is the first.
+    pub boot: u32,
+    /// What happened.
+    pub report: Report,
+}
+
 /// The black box.
 pub struct BlackBox<'a> {
-    memory: &'a mut Memory,
+    memory: &'a mut Reports,
 }
 
 impl<'a> BlackBox<'a> {
     /// Opens the box. One that is not valid is emptied: after power-on, or when the last crash was cut short.
     #[must_use]
-    pub fn open(memory: &'a mut Memory) -> Self {
+    pub fn open(memory: &'a mut Reports) -> Self {
         let is_valid = memory.header == Header::of(&memory.content);
         let mut this = Self { memory };
         if !is_valid {
-            this.memory.content = Content::new_zeroed();
-            this.seal();
+            this.clear();
         }
         this
     }
@@ -103,31 +134,41 @@ impl<'a> BlackBox<'a> {
         count
     }
 
-    /// Writes a report, in place of the last one, and counts the crash.
+    /// Writes a report, in place of the oldest if there are [`REPORTS`], and counts the crash.
     pub fn write(&mut self, report: &Report) {
-        let Content { mut crash_counts, boot_count, .. } = self.memory.content;
-        self.memory.content = Content::of(report);
-        for (kind, count) in Kind::ALL.into_iter().zip(&mut crash_counts) {
+        let content = &mut self.memory.content;
+        for (kind, count) in Kind::ALL.into_iter().zip(&mut content.crash_counts) {
             *count = count.saturating_add((kind == report.kind).into());
         }
-        self.memory.content.crash_counts = crash_counts;
-        self.memory.content.boot_count = boot_count;
+        let next = content.next as usize % REPORTS;
+        if let Some(slot) = content.reports.get_mut(next) {
+            slot.fill(report, content.boot_count);
+        }
+        // Four fit.
+        content.next = ((next + 1) % REPORTS) as u32;
         self.seal();
+    }
+
+    /// Returns the reports that are kept, the oldest first, whether or not they were shown.
+    pub fn reports(&self) -> impl Iterator<Item = Kept> {
+        let content = &self.memory.content;
+        let (new, old) = content.reports.split_at(content.next as usize % REPORTS);
+        old.iter().chain(new).filter_map(Slot::report)
     }
 
     /// Returns the last report, whether or not it was shown.
     #[must_use]
     pub fn read(&self) -> Option<Report> {
-        self.memory.content.report()
+        self.reports().last().map(|kept| kept.report)
     }
 
     /// Returns whether the last report was not shown yet.
     #[must_use]
     pub fn is_new(&self) -> bool {
-        self.memory.content.is_new != 0
+        self.memory.content.reports.iter().any(|slot| slot.is_new != 0)
     }
 
-    /// Returns the last report if it was not shown yet, and marks it as shown.
+    /// Returns the last report if it was not shown yet, and marks all as shown.
     #[must_use]
     pub fn take_new(&mut self) -> Option<Report> {
         let report = self.is_new().then(|| self.read()).flatten();
@@ -135,15 +176,15 @@ impl<'a> BlackBox<'a> {
         report
     }
 
-    /// Marks the last report as shown.
+    /// Marks all reports as shown.
     pub fn mark_reported(&mut self) {
-        self.memory.content.is_new = 0;
+        self.memory.content.reports.iter_mut().for_each(|slot| slot.is_new = 0);
         self.seal();
     }
 
     /// Empties the box, counts included.
     pub fn clear(&mut self) {
-        self.memory.content = Content::new_zeroed();
+        self.memory.content.zero();
         self.seal();
     }
 
@@ -155,7 +196,7 @@ impl<'a> BlackBox<'a> {
 impl Header {
     fn of(content: &Content) -> Self {
         let bytes = content.as_bytes();
-        // Some kilobyte.
+        // Some kilobytes.
         let len = bytes.len() as u32;
         Self { magic: MAGIC, version: VERSION, len, crc: CRC.checksum(bytes), reserved: 0 }
     }
@@ -167,30 +208,30 @@ impl PartialEq for Header {
     }
 }
 
-impl Content {
-    fn of(report: &Report) -> Self {
-        let mut content = Self::new_zeroed();
-        content.is_new = 1;
-        content.kind = report.kind as u32;
-        content.core = report.core.into();
-        content.uptime_us = report.uptime_us;
-        content.has_registers = report.registers.is_some().into();
+impl Slot {
+    fn fill(&mut self, report: &Report, boot: u32) {
+        self.zero();
+        self.is_new = 1;
+        self.boot = boot;
+        self.kind = report.kind as u32;
+        self.core = report.core.into();
+        self.uptime_us = report.uptime_us;
+        self.has_registers = report.registers.is_some().into();
         let Registers { x, sp, elr, esr, far, spsr } = report.registers.unwrap_or_default();
-        (content.x, content.sp, content.elr) = (x, sp, elr);
-        (content.esr, content.far, content.spsr) = (esr, far, spsr);
-        content.message_len = fill(&mut content.message, report.message.as_str().as_bytes());
-        content.depth = fill(&mut content.backtrace, &report.backtrace);
-        content
+        (self.x, self.sp, self.elr) = (x, sp, elr);
+        (self.esr, self.far, self.spsr) = (esr, far, spsr);
+        self.message_len = fill(&mut self.message, report.message.as_str().as_bytes());
+        self.depth = fill(&mut self.backtrace, &report.backtrace);
     }
 
-    fn report(&self) -> Option<Report> {
+    fn report(&self) -> Option<Kept> {
         let kind = Kind::ALL.into_iter().find(|kind| *kind as u32 == self.kind)?;
         let mut report = Report::new(kind, u8::try_from(self.core).ok()?, self.uptime_us);
         report.message = text(&self.message, self.message_len);
         let Self { x, sp, elr, esr, far, spsr, .. } = *self;
         report.registers = (self.has_registers != 0).then_some(Registers { x, sp, elr, esr, far, spsr });
         report.backtrace.extend(first(&self.backtrace, self.depth).iter().copied());
-        Some(report)
+        Some(Kept { boot: self.boot, report })
     }
 }
 
@@ -219,12 +260,12 @@ mod tests {
     use super::*;
 
     /// What the next boot finds: the same bytes somewhere else.
-    fn after_reset(memory: &Memory) -> Memory {
-        Memory::read_from_bytes(memory.as_bytes()).unwrap()
+    fn after_reset(memory: &Reports) -> Reports {
+        Reports::read_from_bytes(memory.as_bytes()).unwrap()
     }
 
-    fn power_on(noise: u8) -> Memory {
-        Memory::read_from_bytes(&[noise; size_of::<Memory>()]).unwrap()
+    fn power_on(noise: u8) -> Reports {
+        Reports::read_from_bytes(&[noise; size_of::<Reports>()]).unwrap()
     }
 
     fn report() -> Report {
@@ -274,6 +315,28 @@ mod tests {
     }
 
     #[test]
+    fn the_last_reports_are_kept_with_the_life_that_they_ended() {
+        let mut memory = power_on(0x77);
+        for boot in 1..=6 {
+            let mut black_box = BlackBox::open(&mut memory);
+            assert_eq!(black_box.count_boot(), boot);
+            assert!(black_box.take_new().is_none_or(|report| report.uptime_us + 1 == boot.into()));
+            black_box.write(&Report::new(Kind::Panic, 0, boot.into()));
+            memory = after_reset(&memory);
+        }
+        let black_box = BlackBox::open(&mut memory);
+        let kept: Vec<_> = black_box.reports().map(|kept| (kept.boot, kept.report.uptime_us)).collect();
+        assert_eq!(kept, [(3, 3), (4, 4), (5, 5), (6, 6)]);
+        assert_eq!(black_box.read().map(|report| report.uptime_us), Some(6));
+    }
+
+    #[test]
+    fn all_of_it_fits_into_its_memory() {
+        // linker/kernel.ld: __black_box to __black_box_end.
+        assert!(size_of::<Memory>() <= 0x4000, "{} bytes", size_of::<Memory>());
+    }
+
+    #[test]
     fn crashes_are_counted_by_kind() {
         let mut memory = power_on(0);
         let mut black_box = BlackBox::open(&mut memory);
@@ -288,7 +351,7 @@ mod tests {
     fn every_flipped_bit_is_noticed() {
         let mut memory = power_on(0);
         BlackBox::open(&mut memory).write(&report());
-        for at in 0..size_of::<Memory>() {
+        for at in 0..size_of::<Reports>() {
             let mut damaged = after_reset(&memory);
             damaged.as_mut_bytes()[at] ^= 1 << (at % 8);
             assert_eq!(BlackBox::open(&mut damaged).read(), None, "byte {at}");
@@ -308,8 +371,9 @@ mod tests {
         let mut memory = power_on(0);
         let mut black_box = BlackBox::open(&mut memory);
         black_box.write(&report());
-        black_box.memory.content.message_len = u32::MAX;
-        black_box.memory.content.depth = MAX_DEPTH as u32 + 1;
+        black_box.memory.content.reports[0].message_len = u32::MAX;
+        black_box.memory.content.reports[0].depth = MAX_DEPTH as u32 + 1;
+        black_box.memory.content.next = u32::MAX;
         black_box.seal();
         let read = BlackBox::open(&mut memory).read().unwrap();
         assert_eq!((read.message.as_str(), read.backtrace.len()), ("", 0));
