@@ -70,7 +70,12 @@ pub struct MaxTemperature;
 
 /// What keeps, or kept, the SoC from running at full speed.
 #[derive(Clone, Copy, Debug)]
-pub struct GetThrottled;
+pub struct GetThrottled {
+    /// Whether the firmware is to forget what has happened, once it has told it (linux, raspberrypi-hwmon.c,
+    /// rpi_firmware_get_throttled: the bits to be forgotten, shifted down). It notices again what lasts for 100 ms. There is no
+    /// second source for this: whether it does forget is for the caller to see.
+    pub forget: bool,
+}
 
 /// The frequency that a clock is set to, in Hz.
 #[derive(Clone, Copy, Debug)]
@@ -416,6 +421,11 @@ impl Property for GetThrottled {
     const TAG: u32 = 0x3_0046;
     const VALUE_LEN: usize = 4;
     type Output = Throttled;
+
+    fn request(&self) -> [u32; 2] {
+        const EVERYTHING: u32 = 0xffff;
+        [if self.forget { EVERYTHING } else { 0 }, 0]
+    }
 
     fn parse(&self, answer: &[u8]) -> Option<Throttled> {
         word(answer, 0).map(Throttled)

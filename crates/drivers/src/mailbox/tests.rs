@@ -105,7 +105,7 @@ pub(crate) fn pi_3b(tag: u32, value: &[u8]) -> Option<(Vec<u8>, u32)> {
         0x3_8002 if value[8..] == [0; 4] => words(&[asked, 600_000_000]),
         0x3_0006 => words(&[0, 25_000]),
         0x3_000a => words(&[0, 85_000]),
-        0x3_0046 => words(&[0x5_0004]),
+        0x3_0046 => words(&[0x5_0004 & !(asked << 16)]),
         // The line is 0 in the answer: done. The Pi 3B has eight.
         0x3_8041 => words(&[if (128..136).contains(&asked) { 0 } else { asked }, 0]),
         0x5_0001 => (b"ip=dhcp name=n1\0".to_vec(), 16),
@@ -148,7 +148,12 @@ fn every_property_is_read() {
         assert_eq!(mailbox.get(&SetClockRate { clock: Clock::Arm, hz: 700_000_000 }), Ok(600_000_000));
         assert_eq!(mailbox.get(&Temperature), Ok(25_000));
         assert_eq!(mailbox.get(&MaxTemperature), Ok(85_000));
-        assert_eq!(mailbox.get(&GetThrottled), Ok(Throttled(0x5_0004)));
+        assert_eq!(mailbox.get(&GetThrottled { forget: false }), Ok(Throttled(0x5_0004)));
+        assert_eq!(
+            mailbox.get(&GetThrottled { forget: true }),
+            Ok(Throttled(0x4)),
+            "of a firmware that forgets at once"
+        );
         assert_eq!(mailbox.get(&CommandLine).as_deref(), Ok(&b"ip=dhcp name=n1"[..]));
     });
 }
