@@ -1,4 +1,5 @@
-//! A small HTTP/1.1 server for pages that are made when they are asked for: GET and HEAD, keep-alive, pipelining.
+//! A small HTTP/1.1 server for pages that are made when they are asked for: GET and HEAD, keep-alive, pipelining; pages
+//! that come in parts, as chunks, among them those that never end.
 //!
 //! `picoserve` was weighed and left out: its router fixes the pages at compile time, while here the kernel supplies
 //! them as one object; and what remains of HTTP for two methods without bodies is less code than the adapter. Requests
@@ -27,14 +28,57 @@ const TX_LEN: usize = 32 * 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection may be idle between two requests for this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// A client has this long to take an answer.
+/// A client has this long to take an answer, or a part of one.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What a client asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted<'r> {
+    /// The path, without the query.
+    pub path: &'r str,
+    /// What is behind the question mark; empty if there is none.
+    pub query: &'r str,
+    /// What the client calls itself.
+    pub user_agent: Option<&'r str>,
+    /// The last event that it saw of a stream that it wants to go on with.
+    pub last_event_id: Option<&'r str>,
+}
+
+impl<'r> Wanted<'r> {
+    /// Returns the value of a key of the query, as it stands there.
+    #[must_use]
+    pub fn parameter(&self, key: &str) -> Option<&'r str> {
+        self.query
+            .split('&')
+            .find_map(|pair| pair.split_once('=').filter(|(name, _)| *name == key).map(|(_, value)| value))
+    }
+}
+
+/// What there is at a path.
+pub enum Found<P> {
+    /// A page, which was written as a whole. With its content type.
+    Whole(&'static str),
+    /// A page that comes in parts, as long as there are some. With its content type.
+    Parts(&'static str, P),
+    /// Nothing now: too many clients have it. With the seconds after which to try again.
+    Busy(u32),
+    /// Nothing.
+    Nothing,
+}
 
 /// The pages that the server offers.
 pub trait Pages {
-    /// Writes the page at `path` (without the query) into the empty `out`, and returns its content type; `None` if there is
-    /// no such page. `user_agent` is what the client calls itself.
-    fn render(&self, path: &str, user_agent: Option<&str>, out: &mut String) -> Option<&'static str>;
+    /// A page that is written in parts.
+    type Parts: Parts;
+
+    /// Returns what is `wanted`; a page that comes as a whole is written into the empty `out`.
+    fn find(&self, wanted: &Wanted<'_>, out: &mut String) -> Found<Self::Parts>;
+}
+
+/// A page that is written in parts, so that it needs no more memory than the longest of them; it may never end.
+pub trait Parts {
+    /// Waits for the next part and writes it into the empty `out`; nothing at the end.
+    fn next(&mut self, out: &mut String) -> impl Future<Output = ()>;
 }
 
 /// Serves one client after the other, for ever. Run as many of these as clients are to be served at once.
@@ -91,8 +135,7 @@ async fn converse(
         let then = match parsed {
             Parsed::Request(request) => {
                 stack.counters().count(Event::HttpRequest);
-                let then = answer(socket, pages, page, &request);
-                let then = with_timeout(ANSWER_TIMEOUT, then).await;
+                let then = answer(socket, pages, page, &request).await;
                 let len = request.len;
                 // Moves what came behind the request to the front.
                 input.copy_within(len.., 0);
@@ -102,14 +145,14 @@ async fn converse(
             Parsed::Bad | Parsed::Partial => {
                 stack.counters().count(Event::HttpMalformed);
                 let status = if input.is_full() { Status::TooLarge } else { Status::BadRequest };
-                with_timeout(ANSWER_TIMEOUT, refuse(socket, page, status)).await
+                send_error(socket, page, status, Then::Close).await
             }
         };
         match then {
-            Ok(Ok(Then::KeepAlive)) => {}
-            Ok(Ok(Then::Close)) => return Ok(()),
-            Ok(Err(error)) => return Err(error),
-            Err(_) => {
+            Ok(Then::KeepAlive) => {}
+            Ok(Then::Close) => return Ok(()),
+            Err(Failure::Tcp(error)) => return Err(error),
+            Err(Failure::Slow) => {
                 stack.counters().count(Event::HttpTimeout);
                 socket.abort();
                 return Err(TcpError::ConnectionReset);
@@ -139,8 +182,9 @@ enum Method {
 #[derive(Debug, PartialEq, Eq)]
 struct Request<'i> {
     method: Method,
-    path: &'i str,
-    user_agent: Option<&'i str>,
+    wanted: Wanted<'i>,
+    /// Whether the client understands an answer that comes in chunks.
+    takes_chunks: bool,
     then: Then,
     /// Bytes of `input` that it took.
     len: usize,
@@ -173,7 +217,7 @@ fn parse(input: &[u8]) -> Parsed<'_> {
     let mut then = if version == 0 { Then::Close } else { Then::KeepAlive };
     let mut has_body = false;
     let mut has_host = false;
-    let mut user_agent = None;
+    let mut wanted = Wanted::default();
     for header in request.headers.iter() {
         let value = header.value.trim_ascii();
         if header.name.eq_ignore_ascii_case("connection") {
@@ -185,7 +229,10 @@ fn parse(input: &[u8]) -> Parsed<'_> {
             }
         }
         if header.name.eq_ignore_ascii_case("user-agent") {
-            user_agent = str::from_utf8(value).ok();
+            wanted.user_agent = str::from_utf8(value).ok();
+        }
+        if header.name.eq_ignore_ascii_case("last-event-id") {
+            wanted.last_event_id = str::from_utf8(value).ok();
         }
         has_host |= header.name.eq_ignore_ascii_case("host");
         has_body |= header.name.eq_ignore_ascii_case("transfer-encoding")
@@ -201,13 +248,15 @@ fn parse(input: &[u8]) -> Parsed<'_> {
     } else if has_body {
         return Parsed::Bad;
     }
-    let path = target.split(['?', '#']).next().unwrap_or_default();
+    let target = target.split('#').next().unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     // The absolute form of a proxy's request (RFC 9112, section 3.2.2).
     let path = match path.strip_prefix("http://") {
         Some(rest) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
         None => path,
     };
-    Parsed::Request(Request { method, path, user_agent, then, len })
+    (wanted.path, wanted.query) = (path, query);
+    Parsed::Request(Request { method, wanted, takes_chunks: version == 1, then, len })
 }
 
 /// Status codes (RFC 9110, section 15).
@@ -218,6 +267,7 @@ enum Status {
     NotFound,
     MethodNotAllowed,
     TooLarge,
+    Busy,
 }
 
 impl Status {
@@ -228,6 +278,7 @@ impl Status {
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed\r\nAllow: GET, HEAD",
             Self::TooLarge => "431 Request Header Fields Too Large",
+            Self::Busy => "503 Service Unavailable",
         }
     }
 }
@@ -239,35 +290,101 @@ async fn answer(
     pages: &impl Pages,
     page: &mut String,
     request: &Request<'_>,
-) -> Result<Then, TcpError> {
+) -> Result<Then, Failure> {
     page.clear();
     if request.method == Method::Other {
         return send_error(socket, page, Status::MethodNotAllowed, request.then).await;
     }
-    match pages.render(request.path, request.user_agent, page) {
-        Some(content_type) => {
-            let body = if request.method == Method::Head { "" } else { page.as_str() };
-            send(socket, Status::Ok, content_type, page.len(), body, request.then).await
+    let is_head = request.method == Method::Head;
+    match pages.find(&request.wanted, page) {
+        Found::Whole(content_type) => {
+            let body = if is_head { "" } else { page.as_str() };
+            within(send(socket, Status::Ok, content_type, page.len(), body, request.then)).await
         }
-        None => {
+        Found::Parts(content_type, _) if is_head => {
+            within(send_head(socket, Status::Ok, content_type, Length::Open, request.then)).await?;
+            Ok(request.then)
+        }
+        Found::Parts(content_type, parts) => send_parts(socket, page, content_type, parts, request).await,
+        Found::Busy(retry_s) => {
             page.clear();
             // Can't fail: a string grows.
-            let _ = writeln!(page, "There is no page {}. Try /", request.path);
-            let body = if request.method == Method::Head { "" } else { page.as_str() };
-            send(socket, Status::NotFound, TEXT, page.len(), body, request.then).await
+            let _ = writeln!(page, "Too many clients have this already. Try again in {retry_s} s.");
+            within(send_head(socket, Status::Busy, TEXT, Length::Retry(page.len(), retry_s), request.then)).await?;
+            within(embedded_io_async::Write::write_all(socket, if is_head { b"" } else { page.as_bytes() })).await?;
+            Ok(request.then)
+        }
+        Found::Nothing => {
+            page.clear();
+            // Can't fail: a string grows.
+            let _ = writeln!(page, "There is no page {}. Try /", request.wanted.path);
+            let body = if is_head { "" } else { page.as_str() };
+            within(send(socket, Status::NotFound, TEXT, page.len(), body, request.then)).await
         }
     }
 }
 
-async fn refuse(socket: &mut TcpSocket, page: &mut String, status: Status) -> Result<Then, TcpError> {
-    send_error(socket, page, status, Then::Close).await
+/// Sends a page part by part. A client may wait for a part as long as it takes to come; it must not take long to accept it.
+async fn send_parts(
+    socket: &mut TcpSocket,
+    page: &mut String,
+    content_type: &str,
+    mut parts: impl Parts,
+    request: &Request<'_>,
+) -> Result<Then, Failure> {
+    use embedded_io_async::Write;
+    // A client of version 1.0 sees the end when the connection ends.
+    let (then, length) =
+        if request.takes_chunks { (request.then, Length::Chunks) } else { (Then::Close, Length::Open) };
+    within(send_head(socket, Status::Ok, content_type, length, then)).await?;
+    loop {
+        page.clear();
+        parts.next(page).await;
+        if !request.takes_chunks {
+            if page.is_empty() {
+                return Ok(then);
+            }
+            within(socket.write_all(page.as_bytes())).await?;
+            continue;
+        }
+        // The last chunk is the one without bytes (RFC 9112, section 7.1).
+        let mut head: heapless::String<20> = heapless::String::new();
+        // Fits: 16 digits at most.
+        let _ = write!(head, "{:x}\r\n", page.len());
+        within(async {
+            socket.write_all(head.as_bytes()).await?;
+            socket.write_all(page.as_bytes()).await?;
+            socket.write_all(b"\r\n").await
+        })
+        .await?;
+        if page.is_empty() {
+            return Ok(then);
+        }
+    }
 }
 
-async fn send_error(socket: &mut TcpSocket, page: &mut String, status: Status, then: Then) -> Result<Then, TcpError> {
+/// Why an answer was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// The connection is gone.
+    Tcp(TcpError),
+    /// The client was too slow.
+    Slow,
+}
+
+/// Gives a client the time to take something.
+async fn within<T>(send: impl Future<Output = Result<T, TcpError>>) -> Result<T, Failure> {
+    match with_timeout(ANSWER_TIMEOUT, send).await {
+        Ok(sent) => sent.map_err(Failure::Tcp),
+        Err(_) => Err(Failure::Slow),
+    }
+}
+
+async fn send_error(socket: &mut TcpSocket, page: &mut String, status: Status, then: Then) -> Result<Then, Failure> {
     page.clear();
     page.push_str(status.line().lines().next().unwrap_or_default());
     page.push('\n');
-    send(socket, status, TEXT, page.len(), page, then).await
+    within(send(socket, status, TEXT, page.len(), page, then)).await
 }
 
 async fn send(
@@ -278,17 +395,41 @@ async fn send(
     body: &str,
     then: Then,
 ) -> Result<Then, TcpError> {
-    let mut head: heapless::String<256> = heapless::String::new();
-    let connection = if then == Then::Close { "Connection: close\r\n" } else { "" };
-    // Fits: the content types are ours and short.
-    let _ = write!(
-        head,
-        "HTTP/1.1 {}\r\nContent-Type: {content_type}\r\nContent-Length: {len}\r\nCache-Control: no-store\r\n{connection}\r\n",
-        status.line()
-    );
-    embedded_io_async::Write::write_all(socket, head.as_bytes()).await?;
+    send_head(socket, status, content_type, Length::Known(len), then).await?;
     embedded_io_async::Write::write_all(socket, body.as_bytes()).await?;
     Ok(then)
+}
+
+/// How a client knows where the body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Length {
+    Known(usize),
+    /// Known; and the client should come back after so many seconds.
+    Retry(usize, u32),
+    Chunks,
+    /// It is told nothing.
+    Open,
+}
+
+async fn send_head(
+    socket: &mut TcpSocket,
+    status: Status,
+    content_type: &str,
+    length: Length,
+    then: Then,
+) -> Result<(), TcpError> {
+    let mut head: heapless::String<256> = heapless::String::new();
+    // All of it fits: the content types are ours and short.
+    let _ = write!(head, "HTTP/1.1 {}\r\nContent-Type: {content_type}\r\n", status.line());
+    let _ = match length {
+        Length::Known(len) => write!(head, "Content-Length: {len}\r\n"),
+        Length::Retry(len, seconds) => write!(head, "Content-Length: {len}\r\nRetry-After: {seconds}\r\n"),
+        Length::Chunks => write!(head, "Transfer-Encoding: chunked\r\n"),
+        Length::Open => Ok(()),
+    };
+    let connection = if then == Then::Close { "Connection: close\r\n" } else { "" };
+    let _ = write!(head, "Cache-Control: no-store\r\n{connection}\r\n");
+    embedded_io_async::Write::write_all(socket, head.as_bytes()).await
 }
 
 #[cfg(test)]
@@ -307,12 +448,25 @@ mod tests {
         let plain = request("GET /metrics HTTP/1.1\r\nHost: pi\r\n\r\nGET");
         assert_eq!(
             plain,
-            Request { method: Method::Get, path: "/metrics", user_agent: None, then: Then::KeepAlive, len: 35 }
+            Request {
+                method: Method::Get,
+                wanted: Wanted { path: "/metrics", ..Wanted::default() },
+                takes_chunks: true,
+                then: Then::KeepAlive,
+                len: 35
+            }
+        );
+        assert!(!request("HEAD / HTTP/1.0\r\n\r\n").takes_chunks);
+        let stream = request("GET /e?a=1&after=2#x HTTP/1.0\r\nLast-Event-ID: 7\r\n\r\n").wanted;
+        assert_eq!((stream.path, stream.last_event_id), ("/e", Some("7")));
+        assert_eq!(
+            (stream.parameter("after"), stream.parameter("a"), stream.parameter("x")),
+            (Some("2"), Some("1"), None)
         );
         assert_eq!(request("HEAD / HTTP/1.0\r\n\r\n").method, Method::Head);
-        assert_eq!(request("GET /a?b=c HTTP/1.0\r\n\r\n").path, "/a");
-        assert_eq!(request("GET http://pi/a HTTP/1.0\r\n\r\n").path, "/a");
-        assert_eq!(request("GET http://pi HTTP/1.0\r\n\r\n").path, "/");
+        assert_eq!(request("GET /a?b=c HTTP/1.0\r\n\r\n").wanted.path, "/a");
+        assert_eq!(request("GET http://pi/a HTTP/1.0\r\n\r\n").wanted.path, "/a");
+        assert_eq!(request("GET http://pi HTTP/1.0\r\n\r\n").wanted.path, "/");
         assert_eq!(request("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc").method, Method::Other);
     }
 

@@ -1,41 +1,94 @@
 //! The HTTP server, as clients of good and bad manners see it.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use embedded_io_async::{Read, Write};
-use net::http::{HTTP_PORT, Pages, serve};
+use net::http::{Found, HTTP_PORT, Pages, Parts, Wanted, serve};
 use net::{Event, TcpSocket};
 
 use crate::lab::{self, Lab, Node, fixed, settings, wait_until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-struct Site;
+/// Clients that get the page without an end at once.
+const LISTENERS: usize = 2;
+
+struct Site {
+    listeners: Rc<Cell<usize>>,
+}
+
+impl Site {
+    fn new() -> Self {
+        Self { listeners: Rc::default() }
+    }
+}
 
 impl Pages for Site {
-    fn render(&self, path: &str, user_agent: Option<&str>, out: &mut String) -> Option<&'static str> {
-        match path {
+    type Parts = Ticks;
+
+    fn find(&self, wanted: &Wanted<'_>, out: &mut String) -> Found<Ticks> {
+        match wanted.path {
             "/" => {
                 out.push_str("home");
-                Some("text/html")
+                Found::Whole("text/html")
             }
             "/agent" => {
-                out.push_str(user_agent.unwrap_or("nobody"));
-                Some("text/plain")
+                out.push_str(wanted.user_agent.unwrap_or("nobody"));
+                Found::Whole("text/plain")
             }
             "/big" => {
                 out.extend((0..100_000).map(|i| char::from(b'a' + (i % 26) as u8)));
-                Some("text/plain")
+                Found::Whole("text/plain")
             }
-            _ => None,
+            "/ticks" if self.listeners.get() == LISTENERS => Found::Busy(7),
+            "/ticks" => {
+                let len = wanted.parameter("len").map_or(10, |len| len.parse().unwrap());
+                let from = wanted.last_event_id.map_or(0, |id| id.parse().unwrap());
+                let left = wanted.parameter("count").map_or(usize::MAX, |count| count.parse().unwrap());
+                self.listeners.set(self.listeners.get() + 1);
+                Found::Parts(
+                    "text/event-stream",
+                    Ticks { next: from, left, len, listeners: Rc::clone(&self.listeners) },
+                )
+            }
+            _ => Found::Nothing,
         }
+    }
+}
+
+/// A number every second, filled up to `len` bytes.
+struct Ticks {
+    next: usize,
+    left: usize,
+    len: usize,
+    listeners: Rc<Cell<usize>>,
+}
+
+impl Parts for Ticks {
+    async fn next(&mut self, out: &mut String) {
+        if self.left > 0 {
+            self.left -= 1;
+            Timer::after(SECOND).await;
+            out.push_str(&format!("{:<len$}", self.next, len = self.len));
+            self.next += 1;
+        }
+    }
+}
+
+impl Drop for Ticks {
+    fn drop(&mut self) {
+        self.listeners.set(self.listeners.get() - 1);
     }
 }
 
 async fn pair(lab: &Lab, workers: usize) -> (Node, Node) {
     let server = lab.node(1, settings(fixed(1)));
     let client = lab.node(2, settings(fixed(2)));
+    let site: &'static Site = Box::leak(Box::new(Site::new()));
     for _ in 0..workers {
-        lab.tasks.spawn(serve(server.stack, HTTP_PORT, &Site));
+        lab.tasks.spawn(serve(server.stack, HTTP_PORT, site));
     }
     wait_until(SECOND * 5, "addresses", || {
         server.stack.ipv4_address().is_some() && client.stack.ipv4_address().is_some()
@@ -202,5 +255,74 @@ fn a_peer_that_vanishes_is_forgotten() {
         client.plug(false);
         wait_until(SECOND * 60, "the connection is given up", || server.stack.status().tcp_connections == 0).await;
         server.assert_no_leak();
+    });
+}
+
+#[test]
+fn a_page_in_parts_comes_in_chunks_and_keeps_the_connection() {
+    lab::run(|lab| async move {
+        let (server, client) = pair(&lab, 1).await;
+        let answer = exchange(
+            &server,
+            &client,
+            "GET /ticks?count=2 HTTP/1.1\r\nHost: a\r\nLast-Event-ID: 8\r\n\r\n\
+             GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+        assert!(
+            answer.starts_with(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\
+                 Cache-Control: no-store\r\n\r\na\r\n8         \r\na\r\n9         \r\n0\r\n\r\nHTTP/1.1 200 OK"
+            ),
+            "{answer}"
+        );
+        // A client that does not know chunks sees the end by the connection's.
+        let answer = exchange(&server, &client, "GET /ticks?count=2&len=1 HTTP/1.0\r\n\r\n").await;
+        assert!(answer.ends_with("Connection: close\r\n\r\n01") && !answer.contains("chunked"), "{answer}");
+        let head = exchange(&server, &client, "HEAD /ticks HTTP/1.0\r\n\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+        server.assert_no_leak();
+    });
+}
+
+#[test]
+fn endless_pages_leave_servers_for_others() {
+    lab::run(|lab| async move {
+        let (server, client) = pair(&lab, LISTENERS + 1).await;
+        let mut listeners = vec![];
+        for _ in 0..LISTENERS {
+            let mut socket = connect(&server, &client).await;
+            socket.write_all(b"GET /ticks HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            listeners.push(socket);
+        }
+        Timer::after(SECOND * 3).await;
+        let refused = exchange(&server, &client, "GET /ticks HTTP/1.0\r\n\r\n").await;
+        assert!(refused.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{refused}");
+        assert!(refused.contains("\r\nRetry-After: 7\r\n"), "{refused}");
+        assert!(exchange(&server, &client, "GET / HTTP/1.0\r\n\r\n").await.ends_with("home"));
+        // One that leaves makes room for another.
+        listeners.pop().unwrap().abort();
+        Timer::after(SECOND * 2).await;
+        let answer = exchange(&server, &client, "GET /ticks?count=1 HTTP/1.0\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    });
+}
+
+#[test]
+fn a_listener_that_does_not_read_is_dropped_and_holds_up_nobody() {
+    lab::run(|lab| async move {
+        let (server, client) = pair(&lab, 3).await;
+        let mut slow = TcpSocket::new(client.stack, 64, 1024);
+        slow.connect((server.stack.ipv4_address().unwrap(), HTTP_PORT).into()).await.unwrap();
+        slow.write_all(b"GET /ticks?len=20000 HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut quick = connect(&server, &client).await;
+        quick.write_all(b"GET /ticks?count=40 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        let start = Instant::now();
+        let all = read_all(&mut quick).await;
+        // Not held up: forty numbers in forty seconds.
+        assert!(all.contains("\r\n39 ") && start.elapsed() < SECOND * 42, "{:?}", start.elapsed());
+        assert_eq!(server.stack.counters().get(Event::HttpTimeout), 1);
+        quick.close().await;
+        assert_eq!(server.stack.status().tcp_connections, 0);
     });
 }

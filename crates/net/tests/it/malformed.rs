@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use embassy_time::{Duration, Timer, with_timeout};
 use embedded_io_async::{Read, Write};
-use net::http::{HTTP_PORT, Pages, serve};
+use net::http::{Found, HTTP_PORT, Pages, Parts, Wanted, serve};
 use net::{Event, Ipv4Settings, TcpSocket, UdpSocket, services};
 
 use crate::dhcp::Server;
@@ -21,9 +21,23 @@ const FRAMES: usize = 100_000;
 struct Site;
 
 impl Pages for Site {
-    fn render(&self, path: &str, _: Option<&str>, out: &mut String) -> Option<&'static str> {
-        out.push_str(path);
-        Some("text/plain")
+    type Parts = Echo;
+
+    fn find(&self, wanted: &Wanted<'_>, out: &mut String) -> Found<Echo> {
+        out.push_str(wanted.path);
+        if wanted.query.is_empty() {
+            return Found::Whole("text/plain");
+        }
+        Found::Parts("text/plain", Echo(std::mem::take(out)))
+    }
+}
+
+/// A page of one part.
+struct Echo(String);
+
+impl Parts for Echo {
+    async fn next(&mut self, out: &mut String) {
+        out.push_str(&std::mem::take(&mut self.0));
     }
 }
 
