@@ -16,6 +16,7 @@ mod logger;
 mod mem;
 mod node;
 mod pages;
+mod past;
 mod sampler;
 mod shell_node;
 mod ssh;
@@ -26,12 +27,11 @@ mod workloads;
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use boards::soc::{BLUETOOTH_PINS, CONSOLE_PINS, Facts};
 use config::{Config, Ip};
-use crash::BlackBox;
 use drivers::gpio::Gpio;
 use drivers::interrupts::Irq;
 use drivers::led::Led;
@@ -40,7 +40,7 @@ use drivers::mailbox::{
 };
 use drivers::rng::{Bcm2835Rng, Rng, Rng200};
 use drivers::uart::{Console, MiniUart, Pl011};
-use drivers::watchdog::{ResetReason, Watchdog};
+use drivers::watchdog::Watchdog;
 use embassy_executor::SpawnError;
 use embassy_time::Instant;
 use hal::dma::DmaPool;
@@ -50,7 +50,7 @@ use nic::MacAddress;
 use nic::exchange::{FrameExchange, TX_BUFFERS};
 use nic::usbnet::{BoardInfo, Preference, UsbNics};
 use rpi_pac::gpio::Function;
-use telemetry::{Access, Counted, NodeInfo};
+use telemetry::{Access, NodeInfo};
 use usb::bus::Bus;
 
 use crate::board::RngRegisters;
@@ -99,7 +99,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let mut rng = start_rng(blocks.rng, board.is_emulated);
     let config = configuration::read(handover.initramfs, &board.command_line);
     let watchdog = Watchdog::new(blocks.pm);
-    let crashes = report_last_life(watchdog.reset_reason());
+    let (past, crashes) = past::recall(watchdog.reset_reason());
 
     if let Err(arrived) = entry::start_cores(soc) {
         error!("only {arrived} of {} cores have started; workloads run on these", CORES - 1);
@@ -122,7 +122,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let stack = Stack::new(exchange, settings(&config, &board, seed));
     let (ssh, access) = ssh::prepare(&config, &board, rng.as_mut(), entry_ticks);
     info!("access: {access}");
-    let node: &'static Node = Box::leak(Box::new(Node::new(node_info(&config, &board, access), crashes)));
+    let node: &'static Node = Box::leak(Box::new(Node::new(node_info(&config, &board, access), past, crashes)));
     for spec in &config.workloads {
         if let Err(error) = MANAGER.start(spec, None) {
             warn!("workload={spec} ignored: {error}");
@@ -205,23 +205,6 @@ fn open_console(
     let set = mailbox.get(&SetClockRate { clock: Clock::Uart, hz: UART_CLOCK_HZ });
     let clock_hz = set.or_else(|_| mailbox.get(&ClockRate(Clock::Uart))).unwrap_or(UART_CLOCK_HZ);
     (Pl011::init(uart0, clock_hz).ok().map(Console::Pl011), facts.irqs.uart0)
-}
-
-/// Tells how the node's last life ended, and returns what the black box has counted. Where there is no report, the reason
-/// for the reset is all that is known: a hang that only the hardware noticed, or power.
-fn report_last_life(reset: ResetReason) -> node::Counts {
-    let Some(memory) = mem::black_box() else { return node::Counts::new() };
-    let mut black_box = BlackBox::open(memory);
-    let boots = black_box.count_boot();
-    if let Some(report) = black_box.take_new() {
-        warn!("the last life ended in a crash, number {} since power-on:", black_box.crash_count());
-        report.to_string().lines().for_each(|line| warn!("| {line}"));
-    }
-    info!("boot number {boots} since power-on; last reset: {reset}");
-    let counts = black_box.crash_counts().map(|(kind, count)| Counted { what: kind.name(), count: count.into() });
-    let counts = counts.collect();
-    mem::clean_black_box();
-    counts
 }
 
 fn preference(usbnet: Option<config::UsbNet>) -> Preference {

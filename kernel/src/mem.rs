@@ -105,6 +105,11 @@ pub(crate) fn clean(start: NonNull<u8>, len: usize) {
     barrier();
 }
 
+/// Writes `bytes` back to RAM, for who reads them after a reset.
+pub(crate) fn clean_bytes(bytes: &[u8]) {
+    clean(NonNull::from(bytes).cast(), bytes.len());
+}
+
 fn for_each_line(start: NonNull<u8>, len: usize, mut maintain: impl FnMut(usize)) {
     let start = start.addr().get();
     let mut line = start & !(CACHE_LINE - 1);
@@ -121,21 +126,23 @@ fn barrier() {
 /// Takes the black box's memory at boot; the second time there is nothing to take.
 pub(crate) fn black_box() -> Option<&'static mut crash::Memory> {
     static IS_TAKEN: AtomicBool = AtomicBool::new(false);
-    // SAFETY: at boot, once (checked here); who has it is parked or done when a crash report takes it.
-    (!IS_TAKEN.swap(true, Ordering::Relaxed)).then(|| unsafe { black_box_for_report() })
-}
-
-/// Returns the black box's memory, which is the only thing that survives a reset.
-///
-/// # Safety
-///
-/// One at a time: at boot on core 0, and in a crash report, when nothing else runs any more.
-pub(crate) unsafe fn black_box_for_report() -> &'static mut crash::Memory {
     const { assert!(size_of::<crash::Memory>() <= 0x4000 && align_of::<crash::Memory>() <= 64) };
     let memory: *mut crash::Memory = core::ptr::with_exposed_provenance_mut(boot::black_box().start);
     // SAFETY: 1. the linker keeps this memory for it, mapped read-write, large enough and aligned (checked above); 2. any
-    // bytes are a valid `Memory`; 3. nobody else refers to it (caller's promise).
-    unsafe { &mut *memory }
+    // bytes are a valid `Memory`; 3. this happens once, at boot (checked here), and who has it is parked or done when a crash
+    // report takes its part of it.
+    (!IS_TAKEN.swap(true, Ordering::Relaxed)).then(|| unsafe { &mut *memory })
+}
+
+/// Returns the part of the black box that keeps crash reports.
+///
+/// # Safety
+///
+/// In a crash report, when nothing else runs any more.
+pub(crate) unsafe fn black_box_for_report() -> &'static mut crash::Reports {
+    let memory: *mut crash::Memory = core::ptr::with_exposed_provenance_mut(boot::black_box().start);
+    // SAFETY: as in `black_box`; nobody else refers to it any more (caller's promise).
+    unsafe { &mut (*memory).reports }
 }
 
 /// Writes the black box back to RAM, where the reset does not reach it.

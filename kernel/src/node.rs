@@ -8,15 +8,16 @@ use embassy_sync::mutex::Mutex;
 use embassy_sync::watch::Watch;
 use heapless::Vec;
 use static_cell::ConstStaticCell;
-use telemetry::{Counted, History, NetInfo, NodeInfo, Sample, Snapshot};
+use telemetry::{Counted, HealthLog, History, NetInfo, NodeInfo, Past, Sample, Snapshot};
 use workload::Manager;
 
 use crate::logger::LogReader;
+use crate::pages;
 
 /// Counters by kind that are kept for the sinks.
 const KINDS: usize = 64;
-/// Tasks that wait for news: console, certificates, syslog, and two to spare.
-const READERS: usize = 5;
+/// Tasks that wait for news: console, certificates, syslog, two to spare, and clients that get events.
+pub(crate) const READERS: usize = 5 + pages::EVENT_CLIENTS;
 
 /// Starts, stops and watches the workloads.
 pub(crate) static MANAGER: Manager = Manager::new();
@@ -42,19 +43,23 @@ struct State {
     net: NetInfo,
     sample: Sample,
     history: &'static mut History,
+    health: HealthLog,
+    past: Past,
     crashes: Counts,
     malformed: Counts,
     events: Counts,
 }
 
 impl Node {
-    /// Makes the node's state, once; `crashes` are those that the black box remembers.
-    pub(crate) fn new(info: NodeInfo, crashes: Counts) -> Self {
+    /// Makes the node's state, once; `past` and `crashes` are what the black box remembers.
+    pub(crate) fn new(info: NodeInfo, past: Past, crashes: Counts) -> Self {
         let state = State {
             info,
             net: NetInfo::EMPTY,
             sample: Sample::EMPTY,
             history: HISTORY.take(),
+            health: HealthLog::new(),
+            past,
             crashes,
             malformed: Counts::new(),
             events: Counts::new(),
@@ -73,6 +78,8 @@ impl Node {
             history: state.history,
             workloads: &workloads,
             certificate: certificate.as_ref(),
+            health: &state.health,
+            past: &state.past,
             crashes: &state.crashes,
             malformed: &state.malformed,
             events: &state.events,
@@ -80,9 +87,21 @@ impl Node {
         })
     }
 
-    /// Takes a new sample in, with the state of the network at the time.
-    pub(crate) fn update(&self, sample: Sample, name: &str, net: NetInfo, malformed: Counts, events: Counts) {
+    /// Takes a new sample in, with the state of the network at the time. `throttled` is the firmware's answer, which makes the
+    /// sample valid or not.
+    pub(crate) fn update(
+        &self,
+        mut sample: Sample,
+        throttled: Option<u32>,
+        name: &str,
+        net: NetInfo,
+        malformed: Counts,
+        events: Counts,
+    ) {
         let mut state = self.state.borrow_mut();
+        let last = state.sample;
+        let is_emulated = state.info.is_emulated;
+        state.health.judge(&last, &mut sample, throttled, is_emulated);
         state.sample = sample;
         state.history.push(sample);
         state.net = net;

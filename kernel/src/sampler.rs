@@ -8,8 +8,8 @@ use hal::dma::DmaPool;
 use log::info;
 use net::{Ipv4Source, NetStatus, Stack};
 use telemetry::net_info::{Ipv4, Ipv4Source as ShownSource, Lease, Link};
-use telemetry::sample::{Area, Clock, CoreTime, Memory, NicCounts, Throttled};
-use telemetry::{Counted, LogRing, NetInfo, Sample};
+use telemetry::sample::{Area, Clock, CoreTime, Memory, NicCounts};
+use telemetry::{Counted, Health, LogRing, NetInfo, Sample};
 
 use crate::cpu::{CORES, executor, interrupt, time};
 use crate::logger;
@@ -63,10 +63,11 @@ pub(crate) async fn run(node: &Node, stack: &Stack, mailbox: &SharedMailbox, mem
     let mut sample = Sample::EMPTY;
     let mut network_seen = stack.progress();
     loop {
-        sample = take(stack, &mut *mailbox.lock().await, memory, &sample).await;
+        let throttled;
+        (sample, throttled) = take(stack, &mut *mailbox.lock().await, memory, &sample).await;
         let status = stack.status();
         let (malformed, events) = counts(stack);
-        node.update(sample, &status.name, shown(&status, sample.at_us), malformed, events);
+        node.update(sample, throttled, &status.name, shown(&status, sample.at_us), malformed, events);
         // Relaxed: counters that only have to change.
         PROGRESS.fetch_add(1, Ordering::Relaxed);
         if network_seen != stack.progress() {
@@ -82,17 +83,23 @@ pub(crate) async fn run(node: &Node, stack: &Stack, mailbox: &SharedMailbox, mem
     }
 }
 
-async fn take(stack: &Stack, mailbox: &mut Mailbox<'static>, memory: FixedMemory, last: &Sample) -> Sample {
+/// Takes a sample, whose health is not judged yet. Also returns what the firmware says that it has held back.
+async fn take(
+    stack: &Stack,
+    mailbox: &mut Mailbox<'static>,
+    memory: FixedMemory,
+    last: &Sample,
+) -> (Sample, Option<u32>) {
     let mut firmware = Firmware { mailbox, is_mute: false };
     let temperature = firmware.ask(&Temperature).await.and_then(|mc| i32::try_from(mc).ok());
-    let throttled = firmware.ask(&GetThrottled).await.map(|bits| Throttled(bits.0));
+    let throttled = firmware.ask(&GetThrottled { forget: true }).await.map(|bits| bits.0);
     let mut clocks_hz = [None; Clock::ALL.len()];
     for (clock, hz) in Clock::ALL.into_iter().zip(&mut clocks_hz) {
         *hz = firmware.ask(&ClockRate(firmware_clock(clock))).await;
     }
     let at_us = Instant::now().as_micros();
     let time = stack.unix_time();
-    Sample {
+    let sample = Sample {
         at_us,
         unix_us: time.map(|time| time.micros),
         clock_error_us: time.map(|time| time.error_micros),
@@ -101,12 +108,14 @@ async fn take(stack: &Stack, mailbox: &mut Mailbox<'static>, memory: FixedMemory
         nic: nic_counts(stack),
         interrupts: Some(interrupt::handled()),
         temperature_mc: temperature,
-        throttled,
+        throttled: None,
+        health: Health::UNKNOWN,
         clocks_hz,
         workloads: MANAGER.counts(),
         log_lines: logger::with_ring(LogRing::written).unwrap_or_default(),
         log_lines_dropped: logger::LOST.load(Ordering::Relaxed),
-    }
+    };
+    (sample, throttled)
 }
 
 /// Asks the firmware for what a sample needs. Once it has not answered, the sample goes without the rest: it must not wait
@@ -166,6 +175,7 @@ fn memory_now(fixed: FixedMemory) -> Memory {
 fn nic_counts(stack: &Stack) -> NicCounts {
     let status = stack.status();
     let counts = status.frames;
+    let event = |name| stack.nic_events().find_map(|(event, count)| (event == name).then_some(count)).unwrap_or(0);
     NicCounts {
         rx_frames: counts.rx_frames,
         rx_bytes: counts.rx_bytes,
@@ -178,6 +188,9 @@ fn nic_counts(stack: &Stack) -> NicCounts {
         // Each time up was a change, and so was each time down, which is as often unless it is up now.
         carrier_changes: (2 * counts.link_ups).saturating_sub(status.link.is_up().into()),
         restarts: counts.restarts,
+        crc_errors: event("nic_rx_crc"),
+        tx_stalls: event("nic_tx_stall"),
+        link_flaps: event("nic_link_flap"),
     }
 }
 

@@ -17,6 +17,7 @@ use embassy_time::{Duration, Instant};
 use heapless::Vec;
 
 use crate::cpu::{current_core, executor, fault, interrupt};
+use crate::past;
 
 /// How often [`check`] is called.
 pub(crate) const CHECKS_PER_SECOND: u64 = 2;
@@ -111,6 +112,7 @@ pub(crate) fn check(interrupted: &[u64; 2]) {
 
 /// Restarts the node at once and on purpose: not a crash.
 pub(crate) fn restart() -> ! {
+    log::warn!("{}", past::FAREWELL);
     critical_section::with(|cs| {
         fault::settle();
         if let Some(watchdog) = &mut WATCHED.borrow(cs).borrow_mut().watchdog {

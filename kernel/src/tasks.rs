@@ -258,7 +258,7 @@ async fn udp_chargen_task(stack: &'static Stack) {
 
 #[task(pool_size = HTTP_CLIENTS)]
 async fn http_task(pages: &'static NodePages, stack: &'static Stack) {
-    http::serve(stack, http::HTTP_PORT, pages).await
+    http::serve(stack, http::HTTP_PORT, &pages).await
 }
 
 #[task(pool_size = guard::PLACES)]

@@ -10,6 +10,7 @@
 //! - [`frames`], [`packet`], [`malformed`]: raw Ethernet, and frames that no sane peer sends
 #![forbid(unsafe_code)]
 
+pub mod browser;
 pub mod dhcp;
 pub mod frames;
 pub mod http;

@@ -12,12 +12,14 @@
 
 pub mod certificate;
 pub mod counted;
+pub mod health;
 pub mod histogram;
 pub mod history;
 pub mod log_ring;
 pub mod metrics;
 pub mod net_info;
 pub mod node_info;
+pub mod past;
 pub mod rates;
 pub mod sample;
 pub mod sinks;
@@ -27,11 +29,13 @@ pub mod workload_status;
 
 pub use certificate::Certificate;
 pub use counted::Counted;
+pub use health::{Health, HealthLog};
 pub use histogram::Histogram;
 pub use history::History;
 pub use log_ring::{Level, LogRing};
 pub use net_info::NetInfo;
 pub use node_info::{Access, NodeInfo};
+pub use past::Past;
 pub use rates::Rates;
 pub use sample::{CORES, Sample};
 pub use snapshot::Snapshot;

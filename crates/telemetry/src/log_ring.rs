@@ -152,6 +152,13 @@ impl LogRing {
         Cursor(self.written.saturating_sub(count.min(LINES) as u64))
     }
 
+    /// Returns a cursor at the line with this number, or at the oldest line if there was none yet: the number may be of a
+    /// ring before this one.
+    #[must_use]
+    pub fn at(&self, number: u64) -> Cursor {
+        if number > self.written { self.oldest() } else { Cursor(number) }
+    }
+
     /// Returns the next line for `cursor` and how many it missed before it, and moves it on.
     pub fn next(&self, cursor: &mut Cursor) -> Option<(u64, &LogLine)> {
         let oldest = self.oldest().0;
@@ -173,6 +180,9 @@ pub trait LogLines {
 
     /// Returns a cursor at the `count`-th line from the end.
     fn cursor_at_last(&self, count: usize) -> Cursor;
+
+    /// Returns a cursor at the line with this number; see [`LogRing::at`].
+    fn cursor_at(&self, number: u64) -> Cursor;
 }
 
 impl LogLines for LogRing {
@@ -182,6 +192,10 @@ impl LogLines for LogRing {
 
     fn cursor_at_last(&self, count: usize) -> Cursor {
         self.last(count)
+    }
+
+    fn cursor_at(&self, number: u64) -> Cursor {
+        self.at(number)
     }
 }
 
@@ -260,6 +274,15 @@ mod tests {
         assert_eq!(read(&ring, &mut cursor), [(0, "998".into()), (0, "999".into())]);
         let mut cursor = ring.last(5000);
         assert_eq!(read(&ring, &mut cursor).len(), LINES);
+    }
+
+    #[test]
+    fn a_reader_can_come_back() {
+        let ring = filled(10);
+        let mut cursor = ring.at(8);
+        assert_eq!(read(&ring, &mut cursor), [(0, "8".into()), (0, "9".into())]);
+        assert_eq!((cursor.number(), ring.at(cursor.number())), (10, ring.end()));
+        assert_eq!(read(&ring, &mut ring.at(11)).len(), 10, "a number of an earlier life");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::snapshot::Snapshot;
 
 mod certificate;
 mod cpu;
+mod health;
+mod load;
 mod memory;
 mod network;
 mod node;
@@ -134,6 +136,21 @@ pub enum Unit {
     Ratio,
 }
 
+impl Unit {
+    /// Returns the unit's name, in the plural.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Seconds => "seconds",
+            Self::Bytes => "bytes",
+            Self::Hertz => "hertz",
+            Self::Celsius => "celsius",
+            Self::Ratio => "ratio",
+        }
+    }
+}
+
 /// Which names a reader wants.
 ///
 /// node_exporter calls memory `node_memory_MemTotal_bytes`, after `/proc/meminfo`. Dashboards want that name;
@@ -237,8 +254,16 @@ fn fraction(f: &mut fmt::Formatter<'_>, n: u64, digits: u32) -> fmt::Result {
 }
 
 /// Every metric, by subject.
-pub static METRICS: Table =
-    Table(&[certificate::METRICS, cpu::METRICS, memory::METRICS, network::METRICS, node::METRICS, workload::METRICS]);
+pub static METRICS: Table = Table(&[
+    certificate::METRICS,
+    cpu::METRICS,
+    health::METRICS,
+    load::METRICS,
+    memory::METRICS,
+    network::METRICS,
+    node::METRICS,
+    workload::METRICS,
+]);
 
 /// The metrics of every subject, one after the other.
 pub struct Table(&'static [&'static [Metric]]);

@@ -46,6 +46,14 @@ pub enum Access {
     },
 }
 
+impl Access {
+    /// Returns whether nobody can change the node over the network.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        !matches!(self, Self::Keys { .. })
+    }
+}
+
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,5 +1,7 @@
 //! One reading of everything that changes: raw counts, fixed size, no text.
 
+use crate::health::Health;
+
 /// Cores of every board.
 pub const CORES: usize = 4;
 /// Workloads that a core can run at the same time.
@@ -28,6 +30,8 @@ pub struct Sample {
     pub temperature_mc: Option<i32>,
     /// What the firmware holds back and why.
     pub throttled: Option<Throttled>,
+    /// Whether the hardware was well since the sample before.
+    pub health: Health,
     /// Rate of each clock in Hz, by [`Clock`].
     pub clocks_hz: [Option<u32>; Clock::ALL.len()],
     /// Figures of each workload, by its slot.
@@ -50,6 +54,7 @@ impl Sample {
         interrupts: None,
         temperature_mc: None,
         throttled: None,
+        health: Health::UNKNOWN,
         clocks_hz: [None; Clock::ALL.len()],
         workloads: [WorkloadCounts::EMPTY; WORKLOAD_SLOTS],
         log_lines: 0,
@@ -161,6 +166,12 @@ pub struct NicCounts {
     pub carrier_changes: u64,
     /// Times that a driver started its controller anew.
     pub restarts: u64,
+    /// Received frames with a wrong checksum (FCS), as far as the controller tells.
+    pub crc_errors: u64,
+    /// Times that the controller sent nothing for too long.
+    pub tx_stalls: u64,
+    /// Times that the link was down for a moment between two looks.
+    pub link_flaps: u64,
 }
 
 impl NicCounts {
@@ -176,6 +187,9 @@ impl NicCounts {
         tx_dropped: 0,
         carrier_changes: 0,
         restarts: 0,
+        crc_errors: 0,
+        tx_stalls: 0,
+        link_flaps: 0,
     };
 }
 

@@ -2,11 +2,13 @@
 
 use crate::certificate::Certificate;
 use crate::counted::Counted;
+use crate::health::HealthLog;
 use crate::history::History;
 use crate::log_ring::LogLines;
 use crate::metrics::{METRICS, Metric};
 use crate::net_info::NetInfo;
 use crate::node_info::NodeInfo;
+use crate::past::Past;
 use crate::sample::Sample;
 use crate::workload_status::{WorkloadNow, WorkloadView};
 
@@ -25,6 +27,10 @@ pub struct Snapshot<'a> {
     pub workloads: &'a [WorkloadView<'a>],
     /// What the last acceptance test of the board has found.
     pub certificate: Option<&'a Certificate>,
+    /// What has made measurements worthless since boot.
+    pub health: &'a HealthLog,
+    /// The lives before this one.
+    pub past: &'a Past,
     /// Crashes that the node remembers, by reason.
     pub crashes: &'a [Counted],
     /// Frames and messages from the network that could not be parsed, by layer.

@@ -3,6 +3,7 @@
 use core::fmt::{self, Write};
 
 use telemetry::Snapshot;
+use telemetry::health::Reason;
 use telemetry::sample::Clock;
 use telemetry::units::{MiB, Milli, Percent, Si, Uptime, UtcTime};
 
@@ -53,7 +54,7 @@ fn write_status(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
     if let Some(hz) = sample.clock_hz(Clock::Arm) {
         writeln!(out, "clock     {}Hz", Si(hz.into()))?;
     }
-    write_power(s, out)?;
+    write_health(s, out)?;
     writeln!(out, "crashes   {}", crashes(s))?;
     super::workload::write_list(s, out)
 }
@@ -69,17 +70,21 @@ pub(super) fn write_cores(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result 
     out.write_str(" busy\n")
 }
 
-pub(super) fn write_power(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
-    let Some(throttled) = s.sample.throttled else { return Ok(()) };
-    out.write_str("power     ")?;
-    if !throttled.is_now() && !throttled.is_since_boot() {
-        out.write_str("good")?;
-    }
+/// Writes what makes measurements worthless, now or at any time since boot.
+pub(super) fn write_health(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
+    let health = s.sample.health;
+    out.write_str("health    ")?;
     let mut before = "";
-    for (name, is_now, is_since_boot) in throttled.conditions().filter(|(_, now, since)| *now || *since) {
-        debug_assert!(is_now || is_since_boot);
-        write!(out, "{before}{name} {}", if is_now { "NOW" } else { "since boot" })?;
+    for reason in Reason::ALL.into_iter().filter(|reason| s.health.count(*reason) > 0) {
+        let when = if health.sick.has(reason) { "NOW" } else { "since boot" };
+        write!(out, "{before}{} {when}", reason.name())?;
         before = ", ";
+    }
+    if before.is_empty() {
+        out.write_str(if health.is_valid().is_some() { "good" } else { "nothing seen" })?;
+    }
+    if !health.unknown().is_empty() {
+        out.write_str(if s.node.is_emulated { "; emulated: power and heat are not judged" } else { "; the firmware tells nothing" })?;
     }
     out.write_str("\n")
 }

@@ -61,7 +61,7 @@ fn write_screen(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
     if let Some(interrupts) = rates.interrupts {
         writeln!(out, "interrupts {}/s", Si(interrupts))?;
     }
-    super::status::write_power(s, out)?;
+    super::status::write_health(s, out)?;
     out.write_str("\n")?;
     super::workload::write_list(s, out)
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use shell::{Crash, Node};
 use telemetry::log_ring::LogLines;
-use telemetry::{Counted, History, Level, LogRing, NetInfo, NodeInfo, Sample, Snapshot};
+use telemetry::{Counted, HealthLog, History, Level, LogRing, NetInfo, NodeInfo, Past, Sample, Snapshot};
 use workload::Manager;
 
 pub(crate) const CRASHES: [Crash; 2] =
@@ -13,6 +13,7 @@ pub(crate) const CRASHES: [Crash; 2] =
 
 pub(crate) struct FakeNode {
     pub(crate) info: NodeInfo,
+    health: HealthLog,
     pub(crate) net: NetInfo,
     pub(crate) history: Box<History>,
     pub(crate) log: Box<LogRing>,
@@ -33,9 +34,11 @@ impl FakeNode {
         sample.at_us = 2_000_000;
         sample.nic.rx_bytes = 1_500_000;
         sample.nic.rx_frames = 1_000;
-        history.push(sample);
         let mut log = Box::new(LogRing::new());
         (0..30).for_each(|i| log.push(i * 1_000, Level::Info, 0, format_args!("line {i}")));
+        let mut health = HealthLog::new();
+        health.judge(&Sample::EMPTY, &mut sample, Some(0x5_0004), false);
+        history.push(sample);
         let info = NodeInfo {
             name: "pi-123456".try_into().unwrap(),
             board: "Raspberry Pi 3 Model B".try_into().unwrap(),
@@ -43,6 +46,7 @@ impl FakeNode {
         };
         Self {
             info,
+            health,
             net: NetInfo::EMPTY,
             history,
             log,
@@ -66,6 +70,8 @@ impl Node for FakeNode {
             history: &self.history,
             workloads: &self.manager.statuses(),
             certificate: self.manager.certificate().as_ref(),
+            health: &self.health,
+            past: &Past::NONE,
             crashes: &[Counted { what: "panic", count: 2 }],
             malformed: &[Counted { what: "ipv4", count: 3 }],
             events: &[],

@@ -1,4 +1,4 @@
-//! Cores, clocks, temperature and throttling.
+//! Cores, clocks and temperature.
 
 use super::Kind::{Counter, Gauge};
 use super::Label::{Number, Text};
@@ -22,6 +22,8 @@ pub(super) const METRICS: &[Metric] = &[
                 out.value(&[Number(cpu), Text("idle")], Value::Micros(time.idle_us))?;
                 out.value(&[Number(cpu), Text("system")], Value::Micros(system))?;
                 out.value(&[Number(cpu), Text("user")], Value::Micros(user))?;
+                // No core ever waits for a disk: there is none.
+                out.value(&[Number(cpu), Text("iowait")], Value::Micros(0))?;
             }
             Ok(())
         },
@@ -64,6 +66,21 @@ pub(super) const METRICS: &[Metric] = &[
         },
     ),
     metric(
+        "node_hwmon_chip_names",
+        Gauge,
+        Count,
+        &["chip", "chip_name"],
+        "Annotation metric for human-readable chip names.",
+        |s, out| {
+            let has_sensor = s.sample.temperature_mc.is_some();
+            if has_sensor {
+                out.value(&[Text("thermal_thermal_zone0"), Text("cpu_thermal")], Value::Flag(true))
+            } else {
+                Ok(())
+            }
+        },
+    ),
+    metric(
         "node_thermal_zone_temp",
         Gauge,
         Celsius,
@@ -72,21 +89,6 @@ pub(super) const METRICS: &[Metric] = &[
         |s, out| match s.sample.temperature_mc {
             Some(mc) => out.value(&[Text("cpu-thermal"), Text("0")], Value::Millis(mc.into())),
             None => Ok(()),
-        },
-    ),
-    metric(
-        "minipirack_throttled",
-        Gauge,
-        Count,
-        &["what", "when"],
-        "Whether the firmware holds the board back, now or at any time since boot.",
-        |s, out| {
-            let Some(throttled) = s.sample.throttled else { return Ok(()) };
-            for (name, is_now, is_since_boot) in throttled.conditions() {
-                out.value(&[Text(name), Text("now")], Value::Flag(is_now))?;
-                out.value(&[Text(name), Text("since_boot")], Value::Flag(is_since_boot))?;
-            }
-            Ok(())
         },
     ),
 ];

@@ -1,44 +1,34 @@
 //! Memory, as a whole and by use.
 
+use core::fmt;
+
 use super::Kind::Gauge;
 use super::Label::Text;
 use super::Unit::Bytes;
-use super::{Metric, Names, Value, metric};
+use super::{Metric, Names, Output, Value, metric};
 use crate::sample::{Area, Memory};
+use crate::snapshot::Snapshot;
 
 const STACKS: [&str; crate::CORES] = ["stack0", "stack1", "stack2", "stack3"];
 
 /// Metrics of this subject.
 pub(super) const METRICS: &[Metric] = &[
     // node_exporter's names, see `Names`.
-    Metric {
-        names: Names::NodeExporter,
-        ..metric(
-            "node_memory_MemTotal_bytes",
-            Gauge,
-            Bytes,
-            &[],
-            "Memory information field MemTotal_bytes.",
-            |s, out| out.value(&[], Value::Count(s.sample.memory.total)),
-        )
-    },
-    Metric {
-        names: Names::NodeExporter,
-        ..metric("node_memory_MemFree_bytes", Gauge, Bytes, &[], "Memory information field MemFree_bytes.", |s, out| {
-            out.value(&[], Value::Count(s.sample.memory.free))
-        })
-    },
-    Metric {
-        names: Names::NodeExporter,
-        ..metric(
-            "node_memory_MemAvailable_bytes",
-            Gauge,
-            Bytes,
-            &[],
-            "Memory information field MemAvailable_bytes.",
-            |s, out| out.value(&[], Value::Count(s.sample.memory.available())),
-        )
-    },
+    meminfo("node_memory_MemTotal_bytes", "Memory information field MemTotal_bytes.", |s, out| {
+        out.value(&[], Value::Count(s.sample.memory.total))
+    }),
+    meminfo("node_memory_MemFree_bytes", "Memory information field MemFree_bytes.", |s, out| {
+        out.value(&[], Value::Count(s.sample.memory.free))
+    }),
+    meminfo("node_memory_MemAvailable_bytes", "Memory information field MemAvailable_bytes.", |s, out| {
+        out.value(&[], Value::Count(s.sample.memory.available()))
+    }),
+    // A node has no files, hence no memory that keeps parts of them, and never swaps. Dashboards add these up.
+    meminfo("node_memory_Buffers_bytes", "Memory information field Buffers_bytes.", none),
+    meminfo("node_memory_Cached_bytes", "Memory information field Cached_bytes.", none),
+    meminfo("node_memory_SReclaimable_bytes", "Memory information field SReclaimable_bytes.", none),
+    meminfo("node_memory_SwapTotal_bytes", "Memory information field SwapTotal_bytes.", none),
+    meminfo("node_memory_SwapFree_bytes", "Memory information field SwapFree_bytes.", none),
     metric("minipirack_memory_total_bytes", Gauge, Bytes, &[], "Memory that the board gives the cores.", |s, out| {
         out.value(&[], Value::Count(s.sample.memory.total))
     }),
@@ -86,6 +76,19 @@ pub(super) const METRICS: &[Metric] = &[
         |s, out| areas(&s.sample.memory).try_for_each(|(name, area)| out.value(&[Text(name)], Value::Count(area.peak))),
     ),
 ];
+
+/// Returns an entry with a name of node_exporter's.
+const fn meminfo(
+    name: &'static str,
+    help: &'static str,
+    read: fn(&Snapshot<'_>, &mut dyn Output) -> fmt::Result,
+) -> Metric {
+    Metric { names: Names::NodeExporter, ..metric(name, Gauge, Bytes, &[], help, read) }
+}
+
+fn none(_: &Snapshot<'_>, out: &mut dyn Output) -> fmt::Result {
+    out.value(&[], Value::Count(0))
+}
 
 /// Returns the parts that the kernel has told the size of.
 fn areas(memory: &Memory) -> impl Iterator<Item = (&'static str, Area)> {

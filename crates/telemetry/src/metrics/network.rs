@@ -5,7 +5,7 @@ use core::fmt;
 use super::Kind::{Counter, Gauge};
 use super::Label::{Shown, Text};
 use super::Unit::{Bytes, Count, Seconds};
-use super::{Metric, Output, Value, metric};
+use super::{Metric, Names, Output, Value, metric};
 use crate::net_info::Link;
 use crate::sample::NicCounts;
 use crate::snapshot::Snapshot;
@@ -53,6 +53,12 @@ pub(super) const METRICS: &[Metric] = &[
         Count,
         "Times that the driver had to start its controller anew.",
         |s, out| device(s, out, |nic| nic.restarts),
+    ),
+    device_counter(
+        "minipirack_network_crc_errors_total",
+        Count,
+        "Received frames with a wrong checksum, as far as the controller tells.",
+        |s, out| device(s, out, |nic| nic.crc_errors),
     ),
     metric("node_network_up", Gauge, Count, &["device"], "Value is 1 if operstate is 'up', 0 otherwise.", |s, out| {
         out.value(&[Text(s.net.device)], Value::Flag(s.net.link.is_up()))
@@ -119,6 +125,12 @@ pub(super) const METRICS: &[Metric] = &[
             None => Ok(()),
         },
     ),
+    Metric {
+        names: Names::NodeExporter,
+        ..metric("node_netstat_Tcp_CurrEstab", Gauge, Count, &[], "Statistic TcpCurrEstab.", |s, out| {
+            out.value(&[], Value::Count(s.net.tcp_connections.into()))
+        })
+    },
     metric("minipirack_tcp_connections", Gauge, Count, &[], "TCP connections that are established.", |s, out| {
         out.value(&[], Value::Count(s.net.tcp_connections.into()))
     }),

@@ -38,12 +38,8 @@ pub fn render(snapshot: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
     if let Some(hz) = sample.clock_hz(Clock::Arm) {
         write!(out, " {}Hz", Si(hz.into()))?;
     }
-    if let Some(throttled) = sample.throttled {
-        for (name, is_now, _) in throttled.conditions() {
-            if is_now {
-                write!(out, " {}", shout(name))?;
-            }
-        }
+    for reason in sample.health.sick.iter() {
+        write!(out, " {}", shout(reason.name()))?;
     }
     for (status, counts, _) in snapshot.workloads().filter(|(status, ..)| status.state != WorkloadState::Stopped) {
         write!(out, " workload {}", status.id)?;

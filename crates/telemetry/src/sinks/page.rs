@@ -1,38 +1,27 @@
-//! The status page: one HTML document that needs nothing from elsewhere and reloads itself.
+//! The status page: one HTML document that needs nothing from elsewhere.
+//!
+//! What it says is in the HTML, so that it is there without scripts too; then it reloads itself. With scripts it draws the
+//! last five minutes from [`history`](super::json), and stays up to date by [events](super::json::events).
 
 use core::fmt::{self, Write};
 
+use crate::health::Health;
+use crate::log_ring::Level;
 use crate::net_info::NetInfo;
 use crate::rates::Rates;
 use crate::sample::{Clock, Sample};
 use crate::sinks::Sink;
 use crate::snapshot::Snapshot;
-use crate::units::{MiB, Micros, Milli, Percent, Si, UtcTime, Uptime};
+use crate::units::{MiB, Micros, Milli, Percent, Si, Uptime, UtcTime};
 use crate::workload_status::WorkloadState;
 
 /// The entry of this sink in the table.
 pub const SINK: Sink = Sink { name: "page", content_type: "text/html; charset=utf-8", render };
 
 /// Log lines that are shown.
-const LOG_LINES: usize = 20;
-/// Seconds that the curves show.
-const CURVE_LEN: usize = 60;
-
-const STYLE: &str = "\
-:root{color-scheme:light dark;--bg:#f6f7f9;--card:#fff;--ink:#1c2733;--dim:#66727f;--line:#dfe4ea;--on:#0b7a75;--bad:#b3261e}\
-@media(prefers-color-scheme:dark){:root{--bg:#12171d;--card:#1b222b;--ink:#e6ebf0;--dim:#93a0ad;--line:#2c3641;--on:#4fd1c5;--bad:#ff8a80}}\
-body{margin:0;padding:1rem;background:var(--bg);color:var(--ink);font:15px/1.45 system-ui,sans-serif}\
-main{max-width:64rem;margin:auto;display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(19rem,1fr))}\
-header,section.wide{grid-column:1/-1}h1{margin:0;font-size:1.5rem}h2{margin:0 0 .5rem;font-size:1rem}\
-section{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.8rem 1rem;overflow-x:auto}\
-dl{display:grid;grid-template-columns:auto 1fr;gap:.1rem .8rem;margin:0}dt{color:var(--dim)}dd{margin:0;overflow-wrap:anywhere}\
-.dim{color:var(--dim)}.bad{color:var(--bad);font-weight:600}\
-.bar{display:grid;grid-template-columns:4rem 1fr 3rem;gap:.5rem;align-items:center}.bar b{font-weight:400;text-align:right}\
-.bar i{display:block;height:.6rem;border-radius:.3rem;background:var(--line);overflow:hidden}\
-.bar u{display:block;height:100%;background:var(--on)}\
-svg{display:block;width:100%;height:3rem;margin:.4rem 0}svg path{fill:none;stroke:var(--on);stroke-width:1.5;vector-effect:non-scaling-stroke}\
-table{border-collapse:collapse;width:100%}th{text-align:left;color:var(--dim);font-weight:400}td,th{padding:.15rem .8rem .15rem 0;white-space:nowrap}\
-td.n,th.n{text-align:right}pre{margin:0;font-size:.8rem;white-space:pre-wrap;overflow-wrap:anywhere}";
+const LOG_LINES: usize = 30;
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
 
 /// Writes the page.
 ///
@@ -42,55 +31,137 @@ td.n,th.n{text-align:right}pre{margin:0;font-size:.8rem;white-space:pre-wrap;ove
 pub fn render(snapshot: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
     let rates = snapshot.history.rates();
     let name = Html(&snapshot.node.name);
+    // Other cores may write lines meanwhile; the script goes on here.
+    let log_end = snapshot.log.cursor_at_last(0).number();
     write!(
         out,
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{name}</title>\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta http-equiv=\"refresh\" content=\"5\">\
-         <link rel=\"icon\" href=\"data:,\"><style>{STYLE}</style></head><body><main>\n\
-         <header><h1>{name}</h1><span class=\"dim\">{} &middot; up {}</span></header>\n",
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <noscript><meta http-equiv=\"refresh\" content=\"5\"></noscript>\
+         <link rel=\"icon\" href=\"data:,\"><style>{STYLE}</style></head><body data-next=\"{}\">\n<header><h1>{name}</h1>\
+         <p class=\"dim\">{} &middot; up <b id=\"up\">{}</b></p>",
+        log_end,
         Html(&snapshot.node.board),
         Uptime(snapshot.sample.at_us),
     )?;
-    node(snapshot, out)?;
-    cores(snapshot, rates.as_ref(), out)?;
-    network(snapshot, rates.as_ref(), out)?;
+    badges(snapshot, out)?;
+    out.write_str("</header>\n<main>\n")?;
+    plots(snapshot, rates.as_ref(), out)?;
     workloads(snapshot, rates.as_ref(), out)?;
-    log(snapshot, out)?;
-    out.write_str("</main></body></html>\n")
+    node(snapshot, out)?;
+    network(snapshot, out)?;
+    log(snapshot, log_end, out)?;
+    writeln!(
+        out,
+        "</main><footer><a href=\"/metrics\">/metrics</a><a href=\"/api/v1\">/api/v1</a><a href=\"/certify\">/certify</a>\
+         <a href=\"/health\">/health</a><span>{} {}</span></footer>\n<script>{SCRIPT}</script></body></html>",
+        snapshot.node.version,
+        Html(snapshot.node.build)
+    )
+}
+
+/// How the hardware is, and what can't be done here.
+fn badges(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
+    let unknown =
+        if s.node.is_emulated { "emulated: hardware not judged" } else { "the firmware does not tell how the hardware is" };
+    let Health { sick, .. } = s.sample.health;
+    let class = match s.sample.health.is_valid() {
+        Some(true) => "ok",
+        Some(false) => "bad",
+        None => "dim",
+    };
+    write!(out, "<span id=\"health\" class=\"chip {class}\" data-unknown=\"{unknown}\">")?;
+    match s.sample.health.is_valid() {
+        Some(true) => out.write_str("hardware is well")?,
+        None => out.write_str(unknown)?,
+        Some(false) => {
+            out.write_str("sick:")?;
+            sick.iter().try_for_each(|reason| write!(out, " {}", reason.name()))?;
+        }
+    }
+    out.write_str("</span>")?;
+    if s.node.access.is_read_only() {
+        out.write_str("<span class=\"chip\">read-only</span>")?;
+    }
+    out.write_str("<span id=\"live\" class=\"chip dim\">as of this page</span>")
+}
+
+/// The four plots, each with its figures of now.
+fn plots(s: &Snapshot<'_>, rates: Option<&Rates>, out: &mut dyn Write) -> fmt::Result {
+    begin_plot(out, "Cores")?;
+    for (core, permille) in rates.map(|r| r.busy_permille).unwrap_or_default().into_iter().enumerate() {
+        let percent = fmt::from_fn(|f| match permille {
+            Some(permille) => write!(f, "{}", Percent(permille)),
+            None => f.write_str("–"),
+        });
+        key(out, core, format_args!("core {core}"), format_args!("cpu{core}"), &percent)?;
+    }
+    end_plot(out, "cpu")?;
+    begin_plot(out, "Network")?;
+    let bits = |bytes: u64| Si(bytes.saturating_mul(8));
+    for (color, what, id, bytes) in
+        [(0, "receive", "rx", rates.map(|r| r.rx_bytes)), (1, "send", "tx", rates.map(|r| r.tx_bytes))]
+    {
+        key(out, color, format_args!("{what}"), format_args!("{id}"), &format_args!("{}bit/s", bits(bytes.unwrap_or(0))))?;
+    }
+    end_plot(out, "net")?;
+    begin_plot(out, "Operations")?;
+    for (status, ..) in s.workloads() {
+        let rate = rates.map(|rates| rates.workload(status)).unwrap_or_default();
+        let id = format_args!("ops{}", status.slot);
+        key(out, status.slot, format_args!("{}", Html(&status.id)), id, &format_args!("{}/s", Si(rate.operations)))?;
+    }
+    end_plot(out, "ops")?;
+    begin_plot(out, "Temperature")?;
+    if let Some(mc) = s.sample.temperature_mc {
+        key(out, 0, format_args!("SoC"), format_args!("temp"), &format_args!("{} °C", Milli(mc)))?;
+    }
+    end_plot(out, "heat")
+}
+
+fn begin_plot(out: &mut dyn Write, title: &str) -> fmt::Result {
+    write!(out, "<section><div class=\"head\"><h2>{title}</h2>")
+}
+
+fn end_plot(out: &mut dyn Write, id: &str) -> fmt::Result {
+    writeln!(
+        out,
+        "</div><div class=\"plot\" id=\"{id}\"><small></small><small></small>\
+         <svg viewBox=\"0 0 300 100\" preserveAspectRatio=\"none\" aria-hidden=\"true\"></svg>\
+         <div class=\"axis\"><small>5 min ago</small><small>now</small></div></div></section>"
+    )
+}
+
+fn key(
+    out: &mut dyn Write,
+    color: usize,
+    name: fmt::Arguments<'_>,
+    id: fmt::Arguments<'_>,
+    value: &dyn fmt::Display,
+) -> fmt::Result {
+    write!(out, "<span class=\"key\" style=\"--c:var(--c{})\">{name} <b id=\"{id}\">{value}</b></span>", color % 4)
 }
 
 fn node(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
     let memory = &s.sample.memory;
     out.write_str("<section><h2>Node</h2><dl>")?;
-    item(out, "board", format_args!("{} ({}, {:06x})", s.node.board, s.node.soc, s.node.revision))?;
-    item(out, "serial", format_args!("{}", s.node.serial()))?;
-    item(out, "version", format_args!("{} {}", s.node.version, s.node.build))?;
-    item(out, "access", format_args!("{}", s.node.access))?;
+    item(out, "board", "", format_args!("{} ({}, {:06x})", s.node.board, s.node.soc, s.node.revision))?;
+    item(out, "serial", "", format_args!("{}", s.node.serial()))?;
+    item(out, "access", "", format_args!("{}", s.node.access))?;
     match s.sample.unix_us {
-        Some(us) => item(out, "time", format_args!("{} UTC", UtcTime(us)))?,
-        None => item(out, "time", format_args!("not known"))?,
+        Some(us) => item(out, "time", "time", format_args!("{} UTC", UtcTime(us)))?,
+        None => item(out, "time", "time", format_args!("not known"))?,
     }
-    item(out, "memory", format_args!("{} of {} MB used", MiB(memory.used()), MiB(memory.total)))?;
-    item(out, "heap", format_args!("{} of {} MB, peak {}", MiB(memory.heap.used), MiB(memory.heap.size), MiB(memory.heap.peak)))?;
-    if let Some(mc) = s.sample.temperature_mc {
-        item(out, "temperature", format_args!("{} °C", Milli(mc)))?;
-    }
+    item(out, "memory", "mem", format_args!("{} of {} MB used", MiB(memory.used()), MiB(memory.total)))?;
     if let Some(hz) = s.sample.clock_hz(Clock::Arm) {
-        item(out, "clock", format_args!("{}Hz", Si(hz.into())))?;
+        item(out, "clock", "arm", format_args!("{}Hz", Si(hz.into())))?;
     }
-    if let Some(throttled) = s.sample.throttled {
-        out.write_str("<dt>power</dt><dd>")?;
-        if throttled.0 == 0 {
-            out.write_str("good")?;
-        }
-        for (name, is_now, is_since_boot) in throttled.conditions() {
-            if is_now {
-                write!(out, "<span class=\"bad\">{name} now</span> ")?;
-            } else if is_since_boot {
-                write!(out, "{name} since boot ")?;
-            }
-        }
-        out.write_str("</dd>")?;
+    for reason in crate::health::Reason::ALL.into_iter().filter(|reason| s.health.count(*reason) > 0) {
+        let seconds = s.health.count(reason);
+        item(out, "was sick", "", format_args!("{} in {seconds} samples since boot", reason.name()))?;
+    }
+    if s.past.boots > 0 {
+        item(out, "boots", "", format_args!("{}; last reset: {}", s.past.boots, s.past.reset))?;
     }
     for crash in s.crashes.iter().filter(|c| c.count > 0) {
         write!(out, "<dt>crashes</dt><dd class=\"bad\">{} {}</dd>", crash.count, Html(crash.what))?;
@@ -98,79 +169,49 @@ fn node(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
     out.write_str("</dl></section>\n")
 }
 
-fn cores(s: &Snapshot<'_>, rates: Option<&Rates>, out: &mut dyn Write) -> fmt::Result {
-    out.write_str("<section><h2>Cores</h2>")?;
-    let busy = rates.map(|r| r.busy_permille).unwrap_or_default();
-    for (core, permille) in busy.iter().enumerate() {
-        let percent = permille.map(Percent);
-        write!(out, "<div class=\"bar\"><span>core {core}</span><i><u style=\"width:")?;
-        match percent {
-            Some(percent) => write!(out, "{percent}\"></u></i><b>{percent}</b></div>")?,
-            None => out.write_str("0\"></u></i><b>&ndash;</b></div>")?,
-        }
-    }
-    // In thousandths of one core.
-    const TOP: u64 = crate::CORES as u64 * 1_000;
-    let busy = |r: &Rates| r.busy_permille.iter().flatten().map(|permille| u64::from(*permille)).sum();
-    let greatest = curve(s, out, TOP, busy)?;
-    writeln!(out, "<span class=\"dim\">all cores, last minute, at most {}%</span>", greatest / 10)?;
-    out.write_str("</section>\n")
-}
-
-fn network(s: &Snapshot<'_>, rates: Option<&Rates>, out: &mut dyn Write) -> fmt::Result {
-    out.write_str("<section><h2>Network</h2><dl>")?;
+fn network(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
+    out.write_str("<section><h2>Addresses</h2><dl>")?;
     addresses(s.net, s.sample, out)?;
     let nic = &s.sample.nic;
-    let bits = |bytes: u64| Si(bytes.saturating_mul(8));
-    if let Some(r) = rates {
-        item(out, "receive", format_args!("{}bit/s, {} frames/s", bits(r.rx_bytes), Si(r.rx_frames)))?;
-        item(out, "send", format_args!("{}bit/s, {} frames/s", bits(r.tx_bytes), Si(r.tx_frames)))?;
-    }
-    item(out, "total", format_args!("{}B in, {}B out", Si(nic.rx_bytes), Si(nic.tx_bytes)))?;
+    item(out, "total", "total", format_args!("{}B in, {}B out", Si(nic.rx_bytes), Si(nic.tx_bytes)))?;
     let lost = [nic.rx_errors, nic.rx_dropped, nic.tx_errors, nic.tx_dropped];
     if lost.iter().any(|n| *n > 0) {
         let [rx_errors, rx_dropped, tx_errors, tx_dropped] = lost;
-        item(
-            out,
-            "lost",
-            format_args!("in {rx_errors} errors {rx_dropped} dropped, out {tx_errors} errors {tx_dropped} dropped"),
-        )?;
+        let lost =
+            format_args!("in {rx_errors} errors {rx_dropped} dropped, out {tx_errors} errors {tx_dropped} dropped");
+        item(out, "lost", "", lost)?;
     }
-    out.write_str("</dl>")?;
-    let greatest = curve(s, out, 0, |r| r.rx_bytes)?;
-    writeln!(out, "<span class=\"dim\">received, last minute, at most {}bit/s</span>", bits(greatest))?;
-    let greatest = curve(s, out, 0, |r| r.tx_bytes)?;
-    writeln!(out, "<span class=\"dim\">sent, last minute, at most {}bit/s</span>", bits(greatest))?;
-    out.write_str("</section>\n")
+    out.write_str("</dl></section>\n")
 }
 
 fn addresses(net: &NetInfo, sample: &Sample, out: &mut dyn Write) -> fmt::Result {
-    item(out, "link", format_args!("{} {}", net.driver.unwrap_or(net.device), net.link))?;
-    item(out, "MAC", format_args!("{}", net.mac()))?;
+    item(out, "link", "", format_args!("{} {}", net.driver.unwrap_or(net.device), net.link))?;
+    item(out, "MAC", "", format_args!("{}", net.mac()))?;
     match &net.ipv4 {
-        Some(ipv4) => item(out, "IPv4", format_args!("{}/{} ({})", ipv4.address, ipv4.prefix_len, ipv4.source))?,
-        None => item(out, "IPv4", format_args!("none yet"))?,
+        Some(ipv4) => item(out, "IPv4", "", format_args!("{}/{} ({})", ipv4.address, ipv4.prefix_len, ipv4.source))?,
+        None => item(out, "IPv4", "", format_args!("none yet"))?,
     }
     if let Some(gateway) = net.ipv4.and_then(|ipv4| ipv4.gateway) {
-        item(out, "gateway", format_args!("{gateway}"))?;
+        item(out, "gateway", "", format_args!("{gateway}"))?;
     }
     if let Some(lease) = &net.lease {
-        item(out, "lease", format_args!("{} s left, from {}", lease.left_s(sample.at_us), lease.server))?;
+        item(out, "lease", "", format_args!("{} s left, from {}", lease.left_s(sample.at_us), lease.server))?;
     }
-    net.ipv6.iter().try_for_each(|(address, prefix_len)| item(out, "IPv6", format_args!("{address}/{prefix_len}")))
+    net.ipv6.iter().try_for_each(|(address, len)| item(out, "IPv6", "", format_args!("{address}/{len}")))
 }
 
 fn workloads(s: &Snapshot<'_>, rates: Option<&Rates>, out: &mut dyn Write) -> fmt::Result {
     out.write_str(
-        "<section class=\"wide\"><h2>Workloads</h2><table><tr><th>core<th>id<th>workload<th>state<th class=\"n\">busy\
-         <th class=\"n\">operations<th class=\"n\">per s<th class=\"n\">bytes/s<th class=\"n\">errors\
-         <th class=\"n\">p50<th class=\"n\">p99</tr>",
+        "<section class=\"wide\"><h2>Workloads</h2><div class=\"scroll\"><table><thead><tr><th>core</th><th>id</th><th>workload</th>\
+         <th>state</th><th class=\"n\">busy</th><th class=\"n\">operations</th><th class=\"n\">per s</th>\
+         <th class=\"n\">bytes/s</th><th class=\"n\">errors</th><th class=\"n\">p50</th><th class=\"n\">p99</th></tr></thead>\
+         <tbody id=\"workloads\">",
     )?;
     for (status, counts, durations) in s.workloads() {
         let bad = matches!(status.state, WorkloadState::Failed | WorkloadState::Stalled);
         write!(
             out,
-            "<tr><td>{}<td>{}<td>{}<td{}>{}",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td{}>{}",
             status.core,
             Html(&status.id),
             Html(&status.spec),
@@ -180,69 +221,45 @@ fn workloads(s: &Snapshot<'_>, rates: Option<&Rates>, out: &mut dyn Write) -> fm
         if !status.reason.is_empty() {
             write!(out, ": {}", Html(&status.reason))?;
         }
+        if !s.health.since(status.started_us).is_empty() {
+            out.write_str(" (while sick)")?;
+        }
+        out.write_str("</td>")?;
         let w = rates.map(|rates| rates.workload(status)).unwrap_or_default();
-        write!(
-            out,
-            "<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}",
-            Percent(w.busy_permille),
-            Si(counts.operations),
-            Si(w.operations),
-            Si(w.bytes),
-            counts.errors
-        )?;
+        let figures: [&dyn fmt::Display; 5] =
+            [&Percent(w.busy_permille), &Si(counts.operations), &Si(w.operations), &Si(w.bytes), &counts.errors];
+        figures.iter().try_for_each(|figure| write!(out, "<td class=\"n\">{figure}</td>"))?;
         match durations.summary() {
-            Some(d) => write!(out, "<td class=\"n\">{}<td class=\"n\">{}</tr>", Micros(d.p50_us), Micros(d.p99_us))?,
-            None => out.write_str("<td><td></tr>")?,
+            Some(d) => [d.p50_us, d.p99_us].iter().try_for_each(|us| write!(out, "<td class=\"n\">{}</td>", Micros(*us)))?,
+            None => out.write_str("<td></td><td></td>")?,
+        }
+        out.write_str("</tr>")?;
+    }
+    out.write_str("</tbody></table></div></section>\n")
+}
+
+/// Writes the last lines in front of line `end`.
+fn log(s: &Snapshot<'_>, end: u64, out: &mut dyn Write) -> fmt::Result {
+    out.write_str("<section class=\"wide\"><h2>Log</h2><pre id=\"log\">")?;
+    let mut cursor = s.log.cursor_at_last(LOG_LINES);
+    while cursor.number() < end {
+        let Some((_, line)) = s.log.next_line(&mut cursor) else { break };
+        if line.level <= Level::Warn {
+            writeln!(out, "<span class=\"bad\">{}</span>", Html(line))?;
+        } else {
+            writeln!(out, "{}", Html(line))?;
         }
     }
-    out.write_str("</table></section>\n")
+    out.write_str("</pre></section>\n")
 }
 
-fn log(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
-    out.write_str("<section class=\"wide\"><h2>Log</h2><pre>")?;
-    let mut cursor = s.log.cursor_at_last(LOG_LINES);
-    while let Some((_, line)) = s.log.next_line(&mut cursor) {
-        writeln!(out, "{}", Html(line))?;
+/// Writes a term and its value; one with an `id` is kept up to date.
+fn item(out: &mut dyn Write, name: &str, id: &str, value: fmt::Arguments<'_>) -> fmt::Result {
+    write!(out, "<dt>{name}</dt><dd")?;
+    if !id.is_empty() {
+        write!(out, " id=\"{id}\"")?;
     }
-    out.write_str(
-        "</pre></section>\n<section class=\"wide dim\">Metrics for Prometheus: <a href=\"/metrics\">/metrics</a></section>\n",
-    )
-}
-
-fn item(out: &mut dyn Write, name: &str, value: fmt::Arguments<'_>) -> fmt::Result {
-    write!(out, "<dt>{name}</dt><dd>{}</dd>", Html(value))
-}
-
-/// Writes a curve of the last minute, newest at the right, and returns its greatest value. `top` is the value at its upper
-/// edge, 0 for the greatest.
-fn curve(
-    s: &Snapshot<'_>,
-    out: &mut dyn Write,
-    top: u64,
-    value: impl Fn(&Rates) -> u64,
-) -> Result<u64, fmt::Error> {
-    const HEIGHT: u64 = 100;
-    let mut values = [0; CURVE_LEN];
-    let mut count = 0;
-    for (slot, rates) in values.iter_mut().zip(s.history.last_rates(CURVE_LEN)) {
-        *slot = value(&rates);
-        count += 1;
-    }
-    let values = values.get(..count).unwrap_or_default();
-    let Some(greatest) = values.iter().copied().max().filter(|_| count > 1) else { return Ok(0) };
-    let top = if top == 0 { greatest } else { top }.max(1);
-    write!(
-        out,
-        "<svg viewBox=\"0 0 {} {HEIGHT}\" preserveAspectRatio=\"none\" aria-hidden=\"true\"><path d=\"",
-        CURVE_LEN - 1
-    )?;
-    for (i, value) in values.iter().enumerate() {
-        // In 128 bits: a value times the height may not fit in 64.
-        let y = HEIGHT - (u128::from((*value).min(top)) * u128::from(HEIGHT) / u128::from(top)) as u64;
-        write!(out, "{}{} {y}", if i == 0 { 'M' } else { 'L' }, CURVE_LEN - count + i)?;
-    }
-    out.write_str("\"/></svg>")?;
-    Ok(greatest)
+    write!(out, ">{}</dd>", Html(value))
 }
 
 /// Shows a value as text inside HTML, whatever characters it has.

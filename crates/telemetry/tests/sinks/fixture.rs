@@ -4,13 +4,15 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::slice;
 use std::sync::atomic::AtomicU64;
 
+use crash::{Kept, Report};
 use telemetry::certificate::{Finding, Outcome, Stage, Subject};
+use telemetry::log_ring::LogLine;
 use telemetry::metrics::{Kind, Metric, Unit};
 use telemetry::net_info::{Ipv4, Ipv4Source, Lease, Link};
-use telemetry::sample::{Area, CoreTime, Memory, NicCounts, SLOTS_PER_CORE, Throttled, WORKLOAD_SLOTS, WorkloadCounts};
+use telemetry::sample::{Area, CoreTime, Memory, NicCounts, SLOTS_PER_CORE, WORKLOAD_SLOTS, WorkloadCounts};
 use telemetry::{
-    Access, Certificate, Counted, Histogram, History, Level, LogRing, NetInfo, NodeInfo, Sample, Snapshot,
-    WorkloadState, WorkloadStatus, WorkloadView,
+    Access, Certificate, Counted, Health, HealthLog, Histogram, History, Level, LogRing, NetInfo, NodeInfo, Past,
+    Sample, Snapshot, WorkloadState, WorkloadStatus, WorkloadView,
 };
 
 /// What the second workload counts of its own.
@@ -29,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) net: NetInfo,
     pub(crate) history: Box<History>,
     pub(crate) workloads: Vec<(WorkloadStatus, Histogram)>,
+    pub(crate) health: HealthLog,
+    pub(crate) past: Past,
     pub(crate) certificate: Option<Certificate>,
     pub(crate) crashes: Vec<Counted>,
     pub(crate) malformed: Vec<Counted>,
@@ -46,6 +50,8 @@ impl Node {
             net: NetInfo::EMPTY,
             history,
             workloads: Vec::new(),
+            health: HealthLog::new(),
+            past: Past::NONE,
             certificate: None,
             crashes: Vec::new(),
             malformed: Vec::new(),
@@ -102,10 +108,18 @@ impl Node {
         node.malformed = vec![Counted { what: "ethernet", count: 5 }, Counted { what: "ipv4", count: 6 }];
         node.events = vec![Counted { what: "usb_stall", count: 7 }];
         node.log.push(12_000_000, Level::Info, 0, format_args!("the first line"));
+        node.past = past();
         for second in 0..=seconds {
-            node.history.push(sample(second));
+            node.push(sample(second), Some(if second == 1 { 0x5_0005 } else { 0 }));
         }
         node
+    }
+
+    /// Adds a sample, with the firmware's answer at that time.
+    pub(crate) fn push(&mut self, mut sample: Sample, answer: Option<u32>) {
+        let last = *self.history.newest().unwrap();
+        self.health.judge(&last, &mut sample, answer, self.info.is_emulated);
+        self.history.push(sample);
     }
 
     /// Shows the node to `show`.
@@ -129,11 +143,26 @@ impl Node {
             history: &self.history,
             workloads: &workloads,
             certificate: self.certificate.as_ref(),
+            health: &self.health,
+            past: &self.past,
             crashes: &self.crashes,
             malformed: &self.malformed,
             events: &self.events,
             log: &*self.log,
         })
+    }
+}
+
+fn past() -> Past {
+    let mut report = Report::new(crash::Kind::Panic, 2, 8_500_000);
+    report.message = "asked for, \"provoke.rs\":9".into();
+    report.backtrace.push(0x8_1234).unwrap();
+    let line = LogLine { at_us: 8_400_000, level: Level::Warn, core: 1, text: "the end is near".try_into().unwrap() };
+    Past {
+        boots: 3,
+        reset: "watchdog".try_into().unwrap(),
+        crashes: Box::leak(Box::new([Kept { boot: 2, report }])),
+        log: Box::leak(vec![line; 40].into_boxed_slice()),
     }
 }
 
@@ -183,10 +212,14 @@ fn sample(second: u64) -> Sample {
             tx_dropped: 4,
             carrier_changes: 5,
             restarts: 6,
+            crc_errors: 7,
+            tx_stalls: 8,
+            link_flaps: 9,
         },
         interrupts: Some(second * 10_000),
         temperature_mc: Some(48_234),
-        throttled: Some(Throttled(0x5_0000)),
+        throttled: None,
+        health: Health::UNKNOWN,
         clocks_hz: [Some(1_200_000_000), Some(400_000_000), None, Some(48_000_000), None],
         workloads,
         log_lines: 1,

@@ -4,6 +4,7 @@
 mod exposition;
 mod fixture;
 mod html;
+mod json;
 
 use std::io::Write;
 
@@ -59,8 +60,11 @@ fn values_are_those_of_the_newest_sample() {
     assert_eq!(get("node_time_seconds", &[]), "1795360728");
     assert_eq!(get("node_timex_maxerror_seconds", &[]), "0.0015");
     assert_eq!(get("minipirack_dhcp_lease_left_seconds", &[]), "3589");
-    assert_eq!(get("minipirack_throttled", &[("what", "under_voltage"), ("when", "since_boot")]), "1");
-    assert_eq!(get("minipirack_throttled", &[("what", "under_voltage"), ("when", "now")]), "0");
+    assert_eq!(get("minipirack_health", &[("reason", "under_voltage"), ("when", "since_boot")]), "1");
+    assert_eq!(get("minipirack_health", &[("reason", "under_voltage"), ("when", "now")]), "0");
+    assert_eq!(get("minipirack_health_sick_samples_total", &[("reason", "throttled")]), "1");
+    assert_eq!(get("minipirack_sample_valid", &[]), "1");
+    assert_eq!(get("minipirack_network_crc_errors_total", &[]), "7");
     assert_eq!(get("node_crashes_total", &[("reason", "panic")]), "1");
     assert_eq!(get("minipirack_network_malformed_total", &[("layer", "ipv4")]), "6");
     assert_eq!(get("minipirack_workload_busy_ratio", &[("core", "1"), ("workload", "cpu")]), "0.5");
@@ -78,6 +82,12 @@ fn values_are_those_of_the_newest_sample() {
     assert_eq!(get("node_uname_info", &[("nodename", "pi-123456"), ("machine", "aarch64")]), "1");
     assert_eq!(get("node_network_info", &[("address", "b8:27:eb:12:34:56"), ("duplex", "full")]), "1");
     assert_eq!(get("minipirack_network_address_info", &[("source", "dhcp")]), "1");
+}
+
+#[test]
+fn the_load_is_how_many_cores_are_awake() {
+    let families = exposition::parse(&prometheus_text(&Node::at_work(100), Names::Strict));
+    assert_eq!(exposition::value(&families, "node_load1", &[]), "1.53");
 }
 
 #[test]
@@ -114,7 +124,7 @@ fn promtool_accepts_the_metrics() {
         let text = prometheus_text(&node, Names::NodeExporter);
         let (_, complaints) = exposition::promtool(&text).unwrap();
         for line in complaints.lines() {
-            assert!(line.starts_with("node_memory_Mem") && line.ends_with("not 'camelCase'"), "{line}");
+            assert!(line.starts_with("node_") && line.ends_with("not 'camelCase'"), "{line}");
         }
     }
 }
@@ -135,9 +145,8 @@ fn the_console_line_says_what_is_wrong() {
     node.workloads[0].0.state = telemetry::WorkloadState::Stalled;
     let mut sample = *node.history.newest().unwrap();
     sample.at_us += 1_000_000;
-    sample.throttled = Some(telemetry::sample::Throttled(0x5_0001));
     sample.cores[3] = None;
-    node.history.push(sample);
+    node.push(sample, Some(0x1_0001));
     let line = console_line(&node);
     assert!(line.starts_with("4.0s cpu - - - - "), "{line}");
     assert!(

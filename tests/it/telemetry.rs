@@ -1,0 +1,343 @@
+//! Telemetry as programs read it: JSON, live events, a real Prometheus with a dashboard's queries, and what survives a reset.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tests::lab::Lab;
+use tests::node::{BOOT, PATIENCE, Rig, TestNode};
+use tests::ntp::NtpServer;
+
+/// Live clients that a node has at once.
+const EVENT_CLIENTS: usize = 4;
+
+fn json(node: &TestNode, path: &str) -> Result<Value> {
+    let response = node.get(&format!("/api/v1{path}"))?;
+    ensure!(response.status == 200, "{path}: status {}", response.status);
+    ensure!(response.header("content-type") == Some("application/json"), "{path}: {:?}", response.headers);
+    serde_json::from_slice(&response.body).with_context(|| format!("{path}: {}", response.text()))
+}
+
+#[test]
+fn every_json_resource_is_served_and_agrees_with_the_metrics() -> Result<()> {
+    let rig = Rig::boot("name=teller workload=cpu:load=20%")?;
+    let node = &rig.node;
+    node.settled_metrics()?;
+    let index = json(node, "")?;
+    let resources = index["resources"].as_array().context("no resources")?;
+    ensure!(resources.len() >= 11, "{index}");
+    for path in
+        resources.iter().filter_map(|resource| resource["path"].as_str()).filter(|path| !path.ends_with("events"))
+    {
+        json(node, path.strip_prefix("/api/v1").context("elsewhere")?)?;
+    }
+    let who = json(node, "/node")?;
+    ensure!(who["name"] == "teller" && who["read_only"] == true && who["boots"] == 1, "{who}");
+    // The emulator's firmware knows nothing about hardware, and nobody claims that it does.
+    let health = json(node, "/health")?;
+    ensure!(health["valid"].is_null() && health["unknown_reasons"][0] == "under_voltage", "{health}");
+    ensure!(health["conditions"][4]["reason"] == "link_lost" && health["conditions"][4]["now"] == false, "{health}");
+
+    let names = |metrics: &Value| -> Vec<String> {
+        let all = metrics["metrics"].as_array().into_iter().flatten();
+        all.filter_map(|metric| metric["name"].as_str().map(str::to_owned)).collect()
+    };
+    let names = names(&json(node, "/metrics")?);
+    let scraped = node.metrics()?;
+    let missing: Vec<_> = scraped
+        .samples
+        .iter()
+        .map(|sample| sample.name.as_str())
+        .filter(|name| {
+            let stem =
+                ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+            !names.iter().any(|known| known == stem || known == name)
+        })
+        .collect();
+    ensure!(missing.is_empty(), "in Prometheus' text only: {missing:?}");
+
+    let samples = json(node, "/samples?last=5")?;
+    let times: Vec<_> =
+        samples["samples"].as_array().into_iter().flatten().filter_map(|s| s["at_us"].as_u64()).collect();
+    ensure!(
+        times.len() == 5 && times.windows(2).all(|pair| (900_000..1_100_000).contains(&(pair[1] - pair[0]))),
+        "{times:?}"
+    );
+    let workload = json(node, "/workloads")?;
+    ensure!(workload[0]["spec"] == "cpu:load=20%" && workload[0]["operations"].as_u64() > Some(0), "{workload}");
+    let log = json(node, "/log?last=3")?;
+    ensure!(log["lines"].as_array().map(Vec::len) == Some(3), "{log}");
+    ensure!(node.get("/api/v1/nothing")?.status == 404);
+    Ok(())
+}
+
+/// A client of `/api/v1/events`.
+struct Listener {
+    stream: BufReader<TcpStream>,
+    head: String,
+}
+
+impl Listener {
+    fn open(node: &TestNode, query: &str) -> Result<Self> {
+        let mut stream = TcpStream::connect_timeout(&node.tcp(80)?, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        // Of version 1.0, so that the answer has no chunks.
+        write!(stream, "GET /api/v1/events{query} HTTP/1.0\r\n\r\n")?;
+        let mut this = Self { stream: BufReader::new(stream), head: String::new() };
+        loop {
+            let line = this.line()?;
+            if line.is_empty() {
+                return Ok(this);
+            }
+            this.head.push_str(&line);
+            this.head.push('\n');
+        }
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        ensure!(self.stream.read_line(&mut line).context("waiting for an event")? > 0, "the stream ended");
+        Ok(line.trim_end().to_owned())
+    }
+
+    /// Returns name, id and data of the next event.
+    fn event(&mut self) -> Result<(String, Option<u64>, Value)> {
+        let (mut name, mut id) = (String::new(), None);
+        loop {
+            let line = self.line()?;
+            match line.split_once(": ") {
+                Some(("event", value)) => name = value.to_owned(),
+                Some(("id", value)) => id = Some(value.parse()?),
+                Some(("data", value)) => return Ok((name, id, serde_json::from_str(value)?)),
+                _ => {}
+            }
+        }
+    }
+
+    fn next(&mut self, wanted: &str) -> Result<(Option<u64>, Value)> {
+        loop {
+            let (name, id, data) = self.event()?;
+            if name == wanted {
+                return Ok((id, data));
+            }
+        }
+    }
+}
+
+#[test]
+fn live_events_reach_a_few_clients_and_hold_up_nobody() -> Result<()> {
+    let rig = Rig::boot("")?;
+    let node = &rig.node;
+    let mut first = Listener::open(node, "")?;
+    ensure!(first.head.contains("text/event-stream"), "{}", first.head);
+    let mut times = Vec::new();
+    for _ in 0..4 {
+        times.push(first.next("sample")?.1["at_us"].as_u64().context("no time")?);
+    }
+    ensure!(times.windows(2).all(|pair| (900_000..1_100_000).contains(&(pair[1] - pair[0]))), "{times:?}");
+    // A line of the log arrives as it is written, and again for one who comes back with the number before it.
+    node.console().send_line("locate 1")?;
+    node.console().send_line("workload start cpu:load=5%")?;
+    let (id, line) = first.next("log")?;
+    ensure!(line["text"].as_str().is_some_and(|text| !text.is_empty()), "{line}");
+    let id = id.context("a line without an id")?;
+    let mut again = Listener::open(node, &format!("?after={}", id - 1))?;
+    ensure!(again.next("log")? == (Some(id), line), "the line is not sent again");
+
+    // All places are taken; the rest of the server is not.
+    let mut listeners = vec![first, again];
+    while listeners.len() < EVENT_CLIENTS {
+        listeners.push(Listener::open(node, "")?);
+    }
+    let refused = Listener::open(node, "")?;
+    ensure!(refused.head.contains(" 503 ") && refused.head.contains("Retry-After: "), "{}", refused.head);
+    for _ in 0..20 {
+        ensure!(node.get("/metrics")?.status == 200);
+    }
+    // One that never reads keeps nobody waiting.
+    let asleep = listeners.remove(1);
+    for listener in &mut listeners {
+        for _ in 0..3 {
+            listener.next("sample")?;
+        }
+    }
+    // A place becomes free when a client goes.
+    drop(asleep);
+    tests::wait::until("a free place", PATIENCE, || {
+        Ok(Listener::open(node, "").ok().filter(|l| l.head.contains(" 200 ")))
+    })?;
+    Ok(())
+}
+
+#[test]
+fn the_last_life_is_told_after_a_crash_and_after_a_restart() -> Result<()> {
+    let rig = Rig::boot("report=0")?;
+    let node = &rig.node;
+    let crashes = json(node, "/crashes")?;
+    ensure!(crashes["boots"] == 1 && crashes["crashes"] == Value::Array(vec![]), "{crashes}");
+    for (number, (command, restart)) in
+        [("debug crash panic 2", "panic"), ("debug crash data-abort 0", "exception"), ("reboot", "")].iter().enumerate()
+    {
+        node.console().skip();
+        node.console().send_line(command)?;
+        node.console().wait_for("MiniPiRack", BOOT)?;
+        node.wait_until_up()?;
+        let past = json(node, "/crashes")?;
+        ensure!(past["boots"] == number + 2, "{past}");
+        let kept = past["crashes"].as_array().context("no crashes")?;
+        ensure!(kept.len() == (number + 1).min(2), "{past}");
+        if !restart.is_empty() {
+            let last = kept.last().context("no crash")?;
+            ensure!(last["kind"] == *restart && last["boot"] == number + 1, "{past}");
+            ensure!(last["report"].as_str().is_some_and(|report| report.contains("backtrace:")), "{past}");
+            ensure!(last["backtrace"].as_array().is_some_and(|trace| !trace.is_empty()), "{past}");
+        }
+        let lines: Vec<_> =
+            past["last_life_log"].as_array().into_iter().flatten().filter_map(|l| l["text"].as_str()).collect();
+        // What the last life has said reached its black box line by line, whether or not it saw its end come.
+        ensure!(lines.iter().any(|line| line.contains(" is at ")), "{lines:?}");
+        ensure!(
+            lines.last().is_some_and(|line| line.contains("restarting, as told")) == restart.is_empty(),
+            "{lines:?}"
+        );
+    }
+    let who = json(node, "/node")?;
+    ensure!(who["crashes"] == 2 && who["boots"] == 4, "{who}");
+    Ok(())
+}
+
+/// Queries of the dashboard "Node Exporter Full" (grafana.com, 1860; rfmoz/grafana-dashboards, prometheus/node-exporter-full.json)
+/// whose answers mean something on a node, with its variables filled in. A node has no disks, files, swap, processes or systemd.
+const DASHBOARD: &str = include_str!("node-exporter-full.txt");
+
+#[test]
+fn a_real_prometheus_scrapes_the_node_and_answers_a_dashboards_queries() -> Result<()> {
+    // It needs the node's clock: samples and uptime are told by it.
+    let Some(lab) = Lab::private("a real Prometheus scrapes the node")? else { return Ok(()) };
+    let ntp = NtpServer::start(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs())?;
+    let rig = Rig::boot_in(lab, &format!("ntp={} workload=cpu:load=20%", tests::lab::HOST), |_| ())?;
+    rig.node.wait_for_metric("the time", PATIENCE, |now| {
+        let time = now.sum("node_time_seconds", &[]);
+        Ok((time > 0.0).then_some(time))
+    })?;
+    ensure!(ntp.requests() > 0);
+    let Some(prometheus) = Prometheus::start(&rig.node)? else {
+        tests::lab::say("NOT TESTED (needs the package prometheus): a real Prometheus scrapes the node");
+        return Ok(());
+    };
+    prometheus.wait_for("up == 1")?;
+    prometheus.wait_for("count_over_time(node_load1[1m]) >= 8")?;
+    ensure!(prometheus.query("scrape_samples_scraped > 100")?, "few samples are scraped");
+    let mut missing = Vec::new();
+    for query in DASHBOARD.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if !prometheus.query(query)? {
+            missing.push(query);
+        }
+    }
+    ensure!(missing.is_empty(), "these find nothing:\n  {}", missing.join("\n  "));
+    // Nothing came that Prometheus had to drop.
+    let targets: Value = serde_json::from_slice(&tests::http::get(prometheus.address, "/api/v1/targets")?.body)?;
+    let target = &targets["data"]["activeTargets"][0];
+    ensure!(target["health"] == "up" && target["lastError"] == "", "{target}");
+    Ok(())
+}
+
+/// A running Prometheus that scrapes one node every second.
+struct Prometheus {
+    process: Child,
+    address: std::net::SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Prometheus {
+    /// Starts one; `None` if it is not installed.
+    fn start(node: &TestNode) -> Result<Option<Self>> {
+        let folder = tempfile::tempdir()?;
+        let config = folder.path().join("prometheus.yml");
+        let text = format!(
+            "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: node\n    static_configs:\n      - targets: ['{}']\n",
+            node.tcp(80)?
+        );
+        std::fs::write(&config, text)?;
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9090));
+        let process = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .args(["--log.level=error", "--storage.tsdb.retention.time=1h"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let process = match process {
+            Ok(process) => process,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).context("running prometheus"),
+        };
+        let this = Self { process, address, _folder: folder };
+        tests::wait::until("Prometheus to be ready", BOOT, || {
+            Ok(tests::http::get(address, "/-/ready").ok().filter(|response| response.status == 200))
+        })?;
+        Ok(Some(this))
+    }
+
+    /// Returns whether a query has an answer that is not empty and has numbers in it.
+    fn query(&self, query: &str) -> Result<bool> {
+        let escaped: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let response = tests::http::get(self.address, &format!("/api/v1/query?query={escaped}"))?;
+        let answer: Value = serde_json::from_slice(&response.body).with_context(|| response.text())?;
+        if answer["status"] != "success" {
+            bail!("{query}: {answer}");
+        }
+        let results = answer["data"]["result"].as_array().context("no result")?;
+        Ok(!results.is_empty() && results.iter().all(|result| result["value"][1].as_str().is_some_and(|v| v != "NaN")))
+    }
+
+    fn wait_for(&self, query: &str) -> Result<()> {
+        tests::wait::until(query, BOOT, || Ok(self.query(query)?.then_some(())))
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Share of core 0 that a scrape may cost at one per second.
+const SCRAPE_SHARE: f64 = 0.02;
+/// Scrapes that are measured: many, so that what else happens on the node is little beside them.
+const SCRAPES: u32 = 300;
+
+#[test]
+fn a_scrape_per_second_costs_little_of_a_core() -> Result<()> {
+    let rig = Rig::boot("workload=cpu:load=5%")?;
+    rig.node.settled_metrics()?;
+    let busy = || rig.node.metric("node_cpu_seconds_total", &[("cpu", "0"), ("mode", "system")]);
+    let window = Duration::from_secs(5);
+    // What core 0 does anyway, by its own account of when it is awake.
+    let before = busy()?;
+    std::thread::sleep(window);
+    let idle = (busy()? - before) / window.as_secs_f64();
+    let mut client = tests::http::HttpClient::connect_as(rig.node.tcp(80)?, "Prometheus/2.42.0")?;
+    let (before, started) = (busy()?, Instant::now());
+    for _ in 0..SCRAPES {
+        ensure!(client.get("/metrics")?.status == 200);
+        // Slower than samples are taken would be too long; but each scrape finds the core asleep.
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // The last sample must be of after the last scrape.
+    rig.node.fresh_metrics()?;
+    let each = (busy()? - before - idle * started.elapsed().as_secs_f64()) / f64::from(SCRAPES);
+    tests::lab::say(&format!(
+        "a scrape takes core 0 for {:.2} ms, {:.2} % of it at one per second",
+        each * 1e3,
+        each * 1e2
+    ));
+    ensure!(each < SCRAPE_SHARE, "a scrape takes {} ms of core 0", each * 1e3);
+    Ok(())
+}
