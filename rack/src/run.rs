@@ -27,8 +27,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much of what QEMU printed is shown when it has ended.
 const MESSAGE_LINES: usize = 20;
 
-/// TCP ports of the node that are forwarded: HTTP, and the classic services echo, discard and chargen.
-const TCP_PORTS: [u16; 4] = [80, 7, 9, 19];
+/// TCP ports of the node that are forwarded: HTTP, SSH, and the classic services echo, discard and chargen.
+const TCP_PORTS: [u16; 5] = [80, 22, 7, 9, 19];
 /// UDP ports of the node that are forwarded: echo.
 const UDP_PORTS: [u16; 1] = [7];
 
@@ -198,10 +198,11 @@ fn things_to_try(options: &Options, node: &Node) -> Result<String> {
     if let Some(ifname) = &options.tap {
         lines.push(format!("The node is on {ifname}: whoever answers DHCP there gives it an address."));
     } else {
-        let [http, echo, discard, chargen] = TCP_PORTS.map(|port| node.tcp_port(port));
+        let [http, ssh, echo, discard, chargen] = TCP_PORTS.map(|port| node.tcp_port(port));
         let (http, echo) = (http?, echo?);
         let tries = [
             (format!("curl http://localhost:{http}/metrics"), "telemetry; / is the status page"),
+            (format!("ssh -p {} localhost status", ssh?), "the shell's commands, with a key (--ssh-key)"),
             (format!("printf hi | nc -q1 localhost {echo}"), "echo, TCP"),
             (format!("printf hi | nc -u -w1 localhost {}", node.udp_port(7)?), "echo, UDP"),
             (format!("nc localhost {}", chargen?), "chargen, TCP"),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tests::malformed::Random;
 use tests::node::{PATIENCE, Rig, TestNode};
-use tests::{shell, wait};
+use tests::{python, shell, wait};
 
 /// The secret that the nodes of these tests are given.
 const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -213,6 +213,36 @@ fn a_shell_has_line_editing_views_and_a_log_that_goes_on() -> Result<()> {
         PATIENCE,
         || Ok((user.run(node, "status")?.status == Some(0)).then_some(())),
     )
+}
+
+#[test]
+fn auditors_and_other_clients_find_nothing_wrong() -> Result<()> {
+    let programs = python::programs("ssh", &["ssh-audit==3.9.0", "asyncssh==2.24.1", "cryptography==50.0.2"])?;
+    let user = User::new()?;
+    let rig = Rig::boot(&format!("{} rack-secret={SECRET}", user.setting()?))?;
+    let address = rig.node.tcp(22)?;
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+
+    // AsyncSSH has the hybrid key exchange that OpenSSH has from version 9.9 on.
+    let script = "import asyncio, asyncssh, sys\n\
+        async def main(host, port, key):\n\
+        \x20   async with asyncssh.connect(host, int(port), username='x', client_keys=[key], known_hosts=None,\n\
+        \x20           kex_algs=['mlkem768x25519-sha256'], encryption_algs=['aes256-ctr']) as node:\n\
+        \x20       done = await node.run('help')\n\
+        \x20       print(done.exit_status, done.stdout)\n\
+        asyncio.run(main(*sys.argv[1:]))\n";
+    let mut python = Command::new(programs.join("python"));
+    let other =
+        python.args(["-c", script, &host, &port]).arg(user.path("good")).output().context("running AsyncSSH")?;
+    let other = Done::from(&other);
+    ensure!(other.out.starts_with("0 ") && other.out.contains("restarts the node"), "{other:?}");
+
+    // Its status is 2 for warnings, such as for a key exchange that is not safe from quantum computers, and 3 for failures.
+    let audit = Command::new(programs.join("ssh-audit")).args(["-n", "-p", &port, &host]).output()?;
+    let audit = Done::from(&audit);
+    ensure!(matches!(audit.status, Some(0 | 2)) && !audit.out.contains("[fail]"), "{audit:?}");
+    ensure!(audit.out.contains("(kex) mlkem768x25519-sha256") && audit.out.contains("(key) ssh-ed25519"), "{audit:?}");
+    Ok(())
 }
 
 #[test]

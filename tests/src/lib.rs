@@ -4,6 +4,7 @@
 //! - [`lab`]: the network that a test lives in; where the machine allows it a network namespace with a tap device
 //! - [`node`]: a booted node and what can be asked of it
 //! - [`shell`], [`traffic`]: typing commands; load from a thread
+//! - [`python`]: programs from PyPI
 //! - [`slots`]: at most two nodes at a time on this machine
 //! - [`dhcp`], [`ntp`], [`mdns`], [`radv`], [`syslog`]: the other side of the node's protocols, written from the RFCs
 //! - [`http`], [`metrics`]: a keep-alive client and a reader of Prometheus' text format
@@ -21,6 +22,7 @@ pub mod metrics;
 pub mod node;
 pub mod ntp;
 pub mod packet;
+pub mod python;
 pub mod radv;
 pub mod shell;
 pub mod slots;
