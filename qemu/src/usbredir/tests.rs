@@ -325,6 +325,16 @@ fn a_receive_with_nothing_to_say_soon_ends_empty() {
 }
 
 #[test]
+fn what_is_held_at_a_reset_of_the_port_is_answered_no_more() {
+    let mut guest = Guest::new(GUEST, true);
+    guest.start();
+    guest.bulk(5, 0x81, 2048, &[]);
+    guest.send(kind::RESET, 0, &[]);
+    guest.pass(1_000_000);
+    assert!(guest.told().is_empty(), "QEMU would look for the device at its old address");
+}
+
+#[test]
 fn what_the_device_does_not_take_fails_before_the_guest_resets_the_port() {
     let mut guest = Guest::new(GUEST, true);
     guest.start();

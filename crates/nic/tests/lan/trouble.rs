@@ -116,12 +116,14 @@ fn a_stack_that_takes_no_frames_is_not_the_controllers_fault<C: Chip>() {
         |_| {},
         async |rig| {
             rig.link_up().await;
-            // A burst now and then is taken, while most are lost.
-            for _ in 0..400 {
+            // A burst now and then is taken, with pauses of more than a second, while most are lost.
+            for round in 0..600 {
                 for i in 0..8 {
                     rig.chip(|chip: &mut C| chip.receive(&to_node(1514, i)));
                 }
-                drop(rig.exchange.take_rx());
+                if round / 75 % 2 == 0 {
+                    drop(rig.exchange.take_rx());
+                }
                 Timer::after_millis(20).await;
             }
             assert_eq!((rig.restarts(), rig.event(NicEvent::RxStall)), (0, 0));
