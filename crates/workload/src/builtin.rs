@@ -13,6 +13,7 @@ macro_rules! workloads {
 workloads! {
     certify,
     cpu,
+    http,
     idle,
     memory,
     ping,

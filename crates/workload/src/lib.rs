@@ -8,7 +8,7 @@
 //! Adding a workload is one file in `builtin` and its name in the table of [`builtin`].
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test that cannot go on should panic"))]
+#![cfg_attr(test, expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic"))]
 
 extern crate alloc;
 
@@ -24,6 +24,7 @@ pub mod distribution;
 pub mod env;
 pub mod figures;
 pub mod help;
+mod http;
 pub mod manager;
 pub mod parameter;
 pub mod peer;
