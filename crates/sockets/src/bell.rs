@@ -1,7 +1,8 @@
 //! Wakes a task on another core, and only when it waits: a wake across cores is an interrupt there.
 
+use core::future::poll_fn;
 use core::sync::atomic::{AtomicBool, Ordering, fence};
-use core::task::Context;
+use core::task::{Context, Poll};
 
 use embassy_sync::waitqueue::AtomicWaker;
 
@@ -38,4 +39,16 @@ impl Bell {
             self.waker.wake();
         }
     }
+}
+
+/// Looks, listens, and looks again: something may have come in between.
+pub(crate) async fn watch<T>(mut look: impl FnMut() -> Option<T>, mut listen: impl FnMut(&Context<'_>)) -> T {
+    poll_fn(|cx| {
+        if let Some(found) = look() {
+            return Poll::Ready(found);
+        }
+        listen(cx);
+        look().map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }

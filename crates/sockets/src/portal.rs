@@ -9,6 +9,7 @@ use core::sync::atomic::Ordering;
 use core::task::{Context, Poll};
 
 use alloc::sync::Arc;
+use embassy_time::Instant;
 
 use crate::SocketError;
 pub use crate::name::Question;
@@ -80,7 +81,7 @@ impl TcpEnd {
     /// Reports what has become of the order taken on last. An open connection has addresses: the peer's and ours.
     pub fn report(&mut self, state: State, peer: Option<SocketAddr>, local: Option<SocketAddr>) {
         self.tcp.is_open.store(state == State::Open, Ordering::Release);
-        self.tcp.set_report(Report { number: self.number, state, peer, local });
+        self.tcp.set_report(Report { number: self.number, state, peer, local, at: Instant::now() });
     }
 
     /// Reports that there is no connection any more, and forgets what the program has written.

@@ -93,6 +93,16 @@ impl Ring {
         Some(result)
     }
 
+    /// Returns whether there is a frame to take.
+    pub(crate) fn has_frame(&self) -> bool {
+        self.take_frame(|_| None::<()>).is_some()
+    }
+
+    /// Returns whether there is room for a frame of `len` bytes.
+    pub(crate) fn has_room_for_frame(&self, len: usize) -> bool {
+        u16::try_from(len).is_ok_and(|len| self.queue.framed_producer().grant(len).is_ok())
+    }
+
     /// Throws away what is in the ring; for its reader.
     pub(crate) fn clear(&self) {
         while self.take(|bytes| (bytes.len(), ())).is_some() {}

@@ -9,12 +9,14 @@ pub(crate) mod shared;
 use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::sync::atomic::Ordering;
-use core::task::{Context, Poll};
+use core::task::Poll;
 
 use alloc::sync::Arc;
+use embassy_time::Instant;
 use embedded_io_async::{ErrorType, Read, Write};
 
 use crate::SocketError;
+use crate::bell::watch;
 use crate::network::{Network, Opening};
 use crate::ring::copy;
 pub(crate) use crate::tcp::shared::{Order, RxEnd, State, Tcp};
@@ -147,6 +149,12 @@ impl TcpSocket {
         self.is_connected.then(|| self.tcp.report().local).flatten()
     }
 
+    /// Returns when core 0 saw the newest connection come about.
+    #[must_use]
+    pub fn connected_at(&self) -> Instant {
+        self.tcp.report().at
+    }
+
     /// Returns whether the connection is gone, or none was made.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -181,18 +189,6 @@ impl Drop for Cancel<'_> {
             tcp.order(Order::Reset);
         }
     }
-}
-
-/// Looks, listens, and looks again: something may have come in between.
-async fn watch<T>(mut look: impl FnMut() -> Option<T>, mut listen: impl FnMut(&Context<'_>)) -> T {
-    poll_fn(|cx| {
-        if let Some(found) = look() {
-            return Poll::Ready(found);
-        }
-        listen(cx);
-        look().map_or(Poll::Pending, Poll::Ready)
-    })
-    .await
 }
 
 async fn read_with<R>(

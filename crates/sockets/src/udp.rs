@@ -11,7 +11,7 @@ use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 
 use crate::SocketError;
-use crate::bell::Bell;
+use crate::bell::{Bell, watch};
 use crate::network::{Network, Opening};
 use crate::ring::{Ring, copy};
 
@@ -96,6 +96,19 @@ impl UdpSocket {
     pub fn try_recv_with<R>(&mut self, mut take: impl FnMut(&[u8], SocketAddr, Option<IpAddr>) -> R) -> Option<R> {
         let frame = |frame: &[u8]| parse(frame).map(|(data, peer, local)| take(data, peer, local));
         self.udp.rx.take_frame(frame).flatten()
+    }
+
+    /// Waits until there is a datagram to receive.
+    pub async fn wait_datagram(&self) {
+        let ring = &self.udp.rx;
+        watch(|| ring.has_frame().then_some(()), |cx| ring.listen_for_data(cx)).await;
+    }
+
+    /// Waits until there is room for a datagram to be sent.
+    pub async fn wait_room(&self) {
+        let ring = &self.udp.tx;
+        let len = HEADER_LEN + DATAGRAM_LEN_MAX;
+        watch(|| ring.has_room_for_frame(len).then_some(()), |cx| ring.listen_for_room(cx)).await;
     }
 
     /// Sends a datagram. Waits until there is room for it.

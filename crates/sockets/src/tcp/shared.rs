@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use embassy_time::Instant;
 
 use crate::SocketError;
 use crate::bell::Bell;
@@ -51,6 +52,8 @@ pub(crate) struct Report {
     pub(crate) state: State,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) local: Option<SocketAddr>,
+    /// When it was made.
+    pub(crate) at: Instant,
 }
 
 /// How the received bytes end.
@@ -87,7 +90,7 @@ pub(crate) struct Tcp {
 
 impl Tcp {
     pub(crate) fn new(rx_len: usize, tx_len: usize) -> Self {
-        let report = Report { number: 0, state: State::Idle, peer: None, local: None };
+        let report = Report { number: 0, state: State::Idle, peer: None, local: None, at: Instant::MIN };
         Self {
             rx_len,
             tx_len,
