@@ -5,6 +5,7 @@ mod dhcp;
 mod http;
 mod ipv6;
 mod lab;
+mod loss;
 mod malformed;
 mod mdns;
 mod portal;
