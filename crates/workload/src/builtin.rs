@@ -15,6 +15,7 @@ workloads! {
     cpu,
     http,
     idle,
+    iperf3,
     memory,
     ping,
 }

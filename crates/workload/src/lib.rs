@@ -25,6 +25,7 @@ pub mod env;
 pub mod figures;
 pub mod help;
 mod http;
+mod iperf3;
 pub mod manager;
 pub mod parameter;
 pub mod peer;
