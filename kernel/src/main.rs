@@ -123,9 +123,9 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let (ssh, access) = ssh::prepare(&config, &board, rng.as_mut(), entry_ticks);
     info!("access: {access}");
     let node: &'static Node = Box::leak(Box::new(Node::new(node_info(&config, &board, access), past, crashes)));
-    for spec in &config.workloads {
+    for (spec, place) in config.workloads.iter().zip(&config.workload_places) {
         if let Err(error) = MANAGER.start(spec, None) {
-            warn!("workload={spec} ignored: {error}");
+            warn!("{place}: workload={spec} ignored: {error}");
         }
     }
     let memory = FixedMemory::new(board.memory_bytes, &pool);

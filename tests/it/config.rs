@@ -103,7 +103,7 @@ fn a_bad_file_is_reported_by_line_and_key_and_the_node_comes_up() -> Result<()> 
         "node.toml, line 6: [netwrk] ignored: unknown table; did you mean network?",
         "node.toml, line 10: rack-secret=... ignored: not a rack secret",
         "authorized_keys, line 1: ssh-key=ssh-rsa ignored: not a public Ed25519 key",
-        "workload=sing ignored",
+        "node.toml, line 12: workload=sing ignored",
         "no cpio entry at byte ",
         "read-only: without an SSH key",
     ];

@@ -81,6 +81,7 @@ impl Config {
             if let Err(reason) = self.add_workload(&workload) {
                 warnings.push(Warning::new(place(workload.line), b"workload", Some(workload.name.as_bytes()), reason));
             }
+            self.place_workloads(place(workload.line));
         }
         for mistake in document.errors {
             warnings.push(Warning::of_syntax(place(mistake.line), mistake.column, &mistake.what));

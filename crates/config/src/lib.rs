@@ -72,8 +72,10 @@ pub struct Config {
     pub log: Level,
     /// `usbnet`: the protocol to prefer with USB network interfaces that speak several.
     pub usbnet: Option<UsbNet>,
-    /// `workload`: what to run, as it was written.
+    /// `workload`: what to run, as it was written on the command line.
     pub workloads: Vec<String<WORKLOAD_LEN>, MAX_WORKLOADS>,
+    /// Where each of them stands, for who finds out what is wrong with it.
+    pub workload_places: Vec<Place, MAX_WORKLOADS>,
     /// `report`: seconds between the telemetry lines on the console; 0 for none.
     pub report_s: u16,
     /// `watchdog`: whether a node that hangs is reset.
@@ -106,6 +108,7 @@ impl Default for Config {
             log: Level::default(),
             usbnet: None,
             workloads: Vec::new(),
+            workload_places: Vec::new(),
             report_s: 10,
             watchdog: true,
             ssh_keys: Vec::new(),
@@ -137,12 +140,20 @@ impl Config {
             if is_workload && !has_workload {
                 // Those of the file.
                 self.workloads.clear();
+                self.workload_places.clear();
                 has_workload = true;
             }
             if let Err(reason) = self.apply(key, value) {
                 self.warn(Warning::new(Place::CommandLine, key, value, reason));
             }
+            self.place_workloads(Place::CommandLine);
         }
+    }
+
+    /// Notes the place of the workloads that have come since it was called last.
+    fn place_workloads(&mut self, place: Place) {
+        // There is room for as many places as workloads.
+        let _ = self.workload_places.resize(self.workloads.len(), place);
     }
 
     fn apply(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Reason> {

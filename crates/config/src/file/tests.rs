@@ -33,6 +33,10 @@ fn a_file_sets_what_it_says() {
     assert_eq!(config.ssh_keys, [SshKey([0x11; 32])]);
     assert_eq!(config.syslog.unwrap().server, "10.0.0.2:514".parse().unwrap());
     assert_eq!(config.workloads, ["cpu:load=50%,cores=1-2", "memory"]);
+    assert_eq!(
+        config.workload_places.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["node.toml, line 19", "node.toml, line 24"]
+    );
 }
 
 #[test]
@@ -101,6 +105,7 @@ fn the_command_line_overrides_the_file() {
     let config = Config::read(files, format!("name=b workload=memory workload=idle ssh-key={other}").as_bytes());
     assert_eq!((config.name.unwrap().as_str(), config.log), ("b", Level::Debug));
     assert_eq!(config.workloads, ["memory", "idle"]);
+    assert_eq!(config.workload_places, [Place::CommandLine; 2]);
     assert_eq!(config.ssh_keys.len(), 2, "keys add up");
     assert_eq!(Config::read(files, b"name=b").workloads, ["cpu"]);
 }
