@@ -1,13 +1,25 @@
 //! What the node was told at boot: the files of its initramfs and its command line, and what was wrong with them.
 
+use core::cell::Cell;
+
 use config::{AUTHORIZED_KEYS, Config, Files, NODE_TOML, RACK_KEY};
+use critical_section::Mutex;
 use log::{info, warn};
 
 use crate::mem::handover::Missing;
 
+/// The files that the node was given.
+static ARCHIVE: Mutex<Cell<&'static [u8]>> = Mutex::new(Cell::new(&[]));
+
+/// Returns the archive of the files that the node was given; empty when there is none.
+pub(crate) fn archive() -> &'static [u8] {
+    critical_section::with(|cs| ARCHIVE.borrow(cs).get())
+}
+
 /// Reads it all, and tells the user about it.
 pub(crate) fn read(initramfs: Result<&'static [u8], Missing>, command_line: &[u8]) -> Config {
     let archive = initramfs.unwrap_or_default();
+    critical_section::with(|cs| ARCHIVE.borrow(cs).set(archive));
     let find = |name| initramfs::find(archive, name);
     let files = Files { node_toml: find(NODE_TOML), authorized_keys: find(AUTHORIZED_KEYS), rack_key: find(RACK_KEY) };
     let config = Config::read(files, command_line);
@@ -21,9 +33,6 @@ pub(crate) fn read(initramfs: Result<&'static [u8], Missing>, command_line: &[u8
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
     if config.warnings_dropped > 0 {
         warn!("configuration: {} more mistakes", config.warnings_dropped);
-    }
-    if config.is_read_only() {
-        info!("read-only: without an SSH key nothing can be changed over the network");
     }
     config
 }

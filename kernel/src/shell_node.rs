@@ -10,6 +10,7 @@ use telemetry::Snapshot;
 use telemetry::log_ring::LogLines;
 use workload::Manager;
 
+use crate::configuration;
 use crate::cpu::provoke;
 use crate::locate;
 use crate::logger::LogReader;
@@ -59,6 +60,10 @@ impl ShellNode for CommandNode {
 
     fn workloads(&self) -> &Manager {
         &MANAGER
+    }
+
+    fn files(&self) -> &[u8] {
+        configuration::archive()
     }
 
     fn now_us(&self) -> u64 {

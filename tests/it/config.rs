@@ -105,7 +105,7 @@ fn a_bad_file_is_reported_by_line_and_key_and_the_node_comes_up() -> Result<()> 
         "authorized_keys, line 1: ssh-key=ssh-rsa ignored: not a public Ed25519 key",
         "node.toml, line 12: workload=sing ignored",
         "no cpio entry at byte ",
-        "read-only: without an SSH key",
+        "read-only: no SSH key was given",
     ];
     console_has(&rig.node, &wanted)?;
     rig.node.console().wait_for_prompt("good> ", PATIENCE)?;

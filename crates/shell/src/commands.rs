@@ -52,6 +52,7 @@ commands! {
     workload,
     certify,
     locate,
+    file,
     reboot,
     debug,
     exit,

@@ -20,6 +20,9 @@ pub trait Node {
     /// Returns the workloads.
     fn workloads(&self) -> &Manager;
 
+    /// Returns the archive of files that the node was given at boot (see `initramfs`); empty when there is none.
+    fn files(&self) -> &[u8];
+
     /// Returns the time since boot in µs.
     fn now_us(&self) -> u64;
 

@@ -1,6 +1,7 @@
 //! A session as its user sees it: keys go in, and a terminal shows what comes out.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
+mod file;
 mod node;
 mod random;
 mod screen;

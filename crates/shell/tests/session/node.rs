@@ -18,6 +18,7 @@ pub(crate) struct FakeNode {
     pub(crate) history: Box<History>,
     pub(crate) log: Box<LogRing>,
     pub(crate) manager: Manager,
+    pub(crate) files: Vec<u8>,
     pub(crate) now_us: Cell<u64>,
     pub(crate) may_change: Cell<bool>,
     pub(crate) has_led: Cell<bool>,
@@ -51,6 +52,7 @@ impl FakeNode {
             history,
             log,
             manager: Manager::new(),
+            files: Vec::new(),
             now_us: Cell::new(0),
             may_change: Cell::new(true),
             has_led: Cell::new(true),
@@ -89,6 +91,10 @@ impl Node for FakeNode {
 
     fn workloads(&self) -> &Manager {
         &self.manager
+    }
+
+    fn files(&self) -> &[u8] {
+        &self.files
     }
 
     fn now_us(&self) -> u64 {
