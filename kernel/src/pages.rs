@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 
+use config::Config;
 use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::{CriticalSectionRawMutex, NoopRawMutex};
 use embassy_sync::watch::Receiver;
@@ -62,6 +63,10 @@ impl Page {
 /// See the module.
 pub(crate) struct NodePages {
     node: &'static Node,
+    /// Whether there is telemetry for Prometheus.
+    has_metrics: bool,
+    /// Whether there is telemetry as JSON and events.
+    has_api: bool,
     status: Page,
     metrics: Page,
     all_metrics: Page,
@@ -70,11 +75,13 @@ pub(crate) struct NodePages {
 }
 
 impl NodePages {
-    /// Makes the pages of `node`.
-    pub(crate) fn new(node: &'static Node) -> Self {
+    /// Makes the pages of `node` that `config` asks for.
+    pub(crate) fn new(node: &'static Node, config: &Config) -> Self {
         let text = prometheus::SINK.content_type;
         Self {
             node,
+            has_metrics: config.metrics,
+            has_api: config.api,
             status: Page::new(page::SINK.content_type, |now, out| page::render(now, out)),
             metrics: Page::new(text, |now, out| prometheus::render(now, Names::Strict, out)),
             all_metrics: Page::new(text, |now, out| prometheus::render(now, Names::NodeExporter, out)),
@@ -94,6 +101,8 @@ impl Pages for &'static NodePages {
 
     fn find(&self, wanted: &Wanted<'_>, out: &mut String) -> Found<NodeParts> {
         match wanted.path {
+            "/metrics" if !self.has_metrics => Found::Nothing,
+            path if !self.has_api && path.starts_with(json::ROOT) => Found::Nothing,
             "/" => self.page(&self.status, out),
             "/metrics" => match Names::wanted_by(wanted.user_agent) {
                 Names::Strict => self.page(&self.metrics, out),

@@ -60,7 +60,7 @@ pub(crate) fn spawn_network(
         spawn_classic(spawner, stack)?;
     }
     if config.http {
-        let pages: &'static NodePages = Box::leak(Box::new(NodePages::new(node)));
+        let pages: &'static NodePages = Box::leak(Box::new(NodePages::new(node, config)));
         for _ in 0..HTTP_CLIENTS {
             spawner.spawn(http_task(pages, stack)?);
         }

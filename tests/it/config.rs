@@ -61,7 +61,7 @@ fn a_node_does_what_its_files_say_and_its_command_line_overrides_them() -> Resul
     let directory = TempDir::new()?;
     let toml = format!(
         "# A comment.\r\n[node]\nname = \"web-1\"\nreport = 3600\n\n[network]\nip = '10.77.0.99/24,{HOST}'\n\n\
-         [services]\nhttp = true\nmdns = false\n\n[[workload]]\nname = 'cpu'\nload = '5%'\ncores = '2'\n"
+         [services]\nhttp = true\nmdns = false\n\n[sinks]\napi = false\n\n[[workload]]\nname = 'cpu'\nload = '5%'\ncores = '2'\n"
     );
     let files = [("node.toml", &*toml), ("authorized_keys", KEY), ("rack.key", SECRET), ("data.txt", "0123456789")];
     let archive = pack(&directory, &files)?;
@@ -79,6 +79,7 @@ fn a_node_does_what_its_files_say_and_its_command_line_overrides_them() -> Resul
     wait::until("the name of the command line", PATIENCE, || {
         Ok(node.get("/")?.text().contains("web-2").then_some(()))
     })?;
+    ensure!(node.get("/api/v1")?.status == 404, "the API answers, although it is switched off");
     let labels = [("core", "2"), ("workload", "cpu")];
     node.wait_for_metric("work of the workload", PATIENCE, |metrics| {
         Ok((metrics.sum("minipirack_workload_operations_total", &labels) > 0.0).then_some(1.0))
