@@ -245,7 +245,7 @@ at_el1:
     isb
     ret
 
-// Builds the tables: L1, L2 of the first GiB, L2 of the fourth GiB, two L3 for the first 4 MiB. Uses x0-x16.
+// Builds the tables: L1, L2 of the first GiB, L2 of the fourth GiB, three L3 for the first 6 MiB. Uses x0-x16.
 make_page_tables:
     mov     x16, x30
     adrp    x0, __page_tables       // L1
@@ -263,13 +263,15 @@ make_page_tables:
 
     add     x3, x0, #0x1000         // L2 low
     add     x4, x0, #0x2000         // L2 high
-    add     x5, x0, #0x3000         // L3, two pages
+    add     x5, x0, #0x3000         // L3, three pages
     orr     x9, x3, #DESC_TABLE
     str     x9, [x0]
     orr     x9, x5, #DESC_TABLE
     str     x9, [x3]
     add     x9, x9, #0x1000
     str     x9, [x3, #8]
+    add     x9, x9, #0x1000
+    str     x9, [x3, #16]
 
     // 4 KiB pages up to __fine_end.
     adrp    x10, __text_start

@@ -61,7 +61,7 @@ fn a_virtual_board_passes_what_can_be_checked_of_it() -> Result<()> {
     ensure!(report.text.contains(model) && report.text.contains("emulated"), "{}", report.text);
     report.expect("cores", "pass", "core 1-3 at ")?;
     report.expect("core0", "pass", "answered within ")?;
-    report.expect("memory", "pass", "MiB (0xc00000 to 0xffffc0) written and read back")?;
+    report.expect("memory", "pass", "MiB (0x800000 to 0xbfffc0) written and read back")?;
     report.expect("link", "pass", "up")?;
     report.expect("frames", "pass", "no errors")?;
     report.expect("temperature", "pass", "25.0 to 25.0 C")?;

@@ -166,7 +166,7 @@ fn what_the_firmware_left_in_the_nodes_own_memory_is_found() -> Result<()> {
         // Right behind the file of the image, as firmware may take "followkernel", and the device tree behind that.
         Places { initramfs: file_end, device_tree: file_end + 0x1000 },
         // Where the heap and the buffers of devices will be.
-        Places { initramfs: 0x0123_4567, device_tree: 0x40_0000 },
+        Places { initramfs: 0x0123_4567, device_tree: 0x60_0000 },
     ];
     for places in cases {
         let rig = boot_with(&places)?;
