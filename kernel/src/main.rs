@@ -117,6 +117,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let genet = blocks.genet.filter(|_| board.has_genet()).zip(facts.irqs.genet.map(|[line_a, _]| line_a));
     let exchange = make_exchange(&mut pool, if genet.is_some() { GENET_RX_BUFFERS } else { USB_RX_BUFFERS });
     let seed = seed(rng.as_mut(), entry_ticks);
+    workloads::set_seed(seed);
     let id = if board.serial == 0 { seed } else { board.serial };
     let nic_board = BoardInfo { mac: board.mac.map(MacAddress), id };
     let stack = Stack::new(exchange, settings(&config, &board, seed));

@@ -5,7 +5,7 @@
 
 use alloc::boxed::Box;
 use core::net::IpAddr;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
@@ -78,7 +78,25 @@ async fn ask(question: Question) -> Option<Answer> {
 /// The network, as cores 1-3 have it.
 pub(crate) static NETWORK: Network = Network::new();
 
+/// Where [`Env::seed`] goes on.
+static SEED: AtomicU64 = AtomicU64::new(0);
+
+/// Begins the sequence of seeds for workloads, once, at boot.
+pub(crate) fn set_seed(seed: u64) {
+    // Not the numbers that the network stack makes of the same seed.
+    SEED.store(seed ^ 0x776f_726b_6c6f_6164, Ordering::Relaxed);
+}
+
 impl Env for NodeEnv {
+    fn seed(&self) -> u64 {
+        // SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", figure 16).
+        const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut z = SEED.fetch_add(GAMMA, Ordering::Relaxed).wrapping_add(GAMMA);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
     fn network(&self) -> &'static Network {
         &NETWORK
     }

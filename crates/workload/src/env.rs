@@ -36,6 +36,12 @@ pub trait Env: Sync {
         &NOWHERE
     }
 
+    /// Returns a number that nobody outside can guess, another one each time. This default is for tests, which want to be
+    /// repeated.
+    fn seed(&self) -> u64 {
+        0x5EED
+    }
+
     /// Returns the time. Tests have a clock of their own that moves when it is read.
     fn now(&self) -> Instant {
         Instant::now()

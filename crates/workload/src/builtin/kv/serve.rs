@@ -1,0 +1,373 @@
+//! The store on the network: its memory, its clients, its clock, and the store it follows.
+//!
+//! Everything runs on one core, so the lock around the store is never waited for: it is there because a workload's future
+//! may be handed to that core by another. Each client has a future and a socket of its own, and only its own bytes wait
+//! when it is slow.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::future::pending;
+
+use embassy_futures::select::{Either, Either3, select, select3};
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use embassy_sync::mutex::{Mutex, MutexGuard};
+use embassy_sync::signal::Signal;
+use embassy_time::{Duration, Timer, with_timeout};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use sockets::{SocketError, TcpSocket};
+
+use super::copy::Progress;
+use super::feed::{REPLICAS_MAX, RING_LEN, Word};
+use super::out::NEAR_LEN;
+use super::session::{Facts, Fate, REQUEST_LEN_MAX, ReplicaFacts, Server, Session};
+use super::store::Store;
+use super::{Settings, figures};
+use crate::{Context, Failure};
+
+/// Bytes of the sockets' rings.
+const RX_LEN: usize = 4 << 10;
+const TX_LEN: usize = 8 << 10;
+/// What a client takes of the heap: its socket, on both cores, and its session.
+const CLIENT_LEN: usize = 2 * (RX_LEN + TX_LEN) + NEAR_LEN + REQUEST_LEN_MAX + 4096;
+/// A client that takes none of its replies for so long is cut off.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the store looks for keys that have ended, and in how many buckets: a store of 16 MiB in 13 s.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+const SWEEP_BUCKETS: usize = 1024;
+/// How often a replica is told where its source is when nothing changes, and how often it says where it is itself when it
+/// has moved.
+const TELL_INTERVAL: Duration = Duration::from_millis(500);
+const CONFIRM_INTERVAL: Duration = Duration::from_millis(50);
+/// A replica that hears nothing for so long connects anew.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How long a replica waits before it tries again: at first, and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// A lock that nobody waits for.
+type Lock<T> = Mutex<CriticalSectionRawMutex, T>;
+
+struct Shared<'a> {
+    server: Lock<Server>,
+    /// There is something for the replica of this number.
+    news: [Signal<CriticalSectionRawMutex, ()>; REPLICAS_MAX],
+    context: Context<'a>,
+    settings: &'a Settings<'a>,
+}
+
+/// Serves until the workload is stopped.
+///
+/// # Errors
+///
+/// When there is too little memory, or the port is taken.
+pub(super) async fn run(settings: &Settings<'_>, context: Context<'_>) -> Result<(), Failure> {
+    let store = make_store(settings, &context).await?;
+    let facts = Facts {
+        started_ms: context.now().as_millis(),
+        clients_max: settings.clients,
+        port: settings.port,
+        replica: settings.source.map(|_| ReplicaFacts::default()),
+        ..Facts::default()
+    };
+    let shared = Shared {
+        server: Mutex::new(Server::new(store, facts)),
+        news: [const { Signal::new() }; REPLICAS_MAX],
+        context,
+        settings,
+    };
+    let clients: FuturesUnordered<_> = (0..settings.clients).map(|_| shared.serve()).collect();
+    let first_end = async {
+        let mut clients = clients;
+        clients.next().await
+    };
+    match select3(first_end, shared.keep_time(), shared.follow()).await {
+        Either3::First(Some(Err(error))) => Err(Failure::because(error)),
+        Either3::First(_) => Ok(()),
+    }
+}
+
+/// Takes all memory that the store and its clients will need.
+async fn make_store(settings: &Settings<'_>, context: &Context<'_>) -> Result<Store, Failure> {
+    let too_little = |_| Failure::because("the node's heap has too little room: give less memory, or fewer clients");
+    let mut store = Store::new(settings.seed);
+    for _ in 0..Store::blocks(settings.memory) {
+        store.cells.add_block().map_err(too_little)?;
+        // A block takes some tens of microseconds to clear.
+        context.pause().await;
+    }
+    store.open(settings.memory).map_err(too_little)?;
+    // What the clients, and two replicas, take is asked for here, where it can be refused; it is given back, and taken again at once.
+    let mut probe = Vec::<u8>::new();
+    let len = settings.clients * CLIENT_LEN + REPLICAS_MAX * RING_LEN;
+    probe.try_reserve_exact(len).map_err(|_| too_little(super::cells::Full))?;
+    Ok(store)
+}
+
+impl Shared<'_> {
+    /// Returns the server with its clock set; `None` never, because nobody keeps it while others run.
+    fn lock(&self) -> Option<MutexGuard<'_, CriticalSectionRawMutex, Server>> {
+        let mut server = self.server.try_lock().ok()?;
+        server.store.set_now(self.context.now().as_millis());
+        Some(server)
+    }
+
+    /// Serves one client after the other, on a socket of its own.
+    async fn serve(&self) -> Result<(), SocketError> {
+        let mut socket = TcpSocket::open(self.context.env().network(), RX_LEN, TX_LEN).await?;
+        let mut session = Box::new(Session::new(false));
+        loop {
+            match socket.accept(self.settings.port).await {
+                Ok(()) => {}
+                Err(error @ (SocketError::PortInUse | SocketError::NoRoute)) => return Err(error),
+                Err(_) => continue,
+            }
+            if let Some(mut server) = self.lock() {
+                server.facts.clients += 1;
+                server.facts.connections += 1;
+            }
+            let is_well = self.converse(&mut socket, &mut session).await;
+            let fate = session.fate;
+            if let Some(mut server) = self.lock() {
+                server.facts.clients -= 1;
+                session.reset(&mut server.store.cells);
+                if let Fate::Replica(number) = fate {
+                    server.store.feed.close(number);
+                }
+            }
+            if is_well && fate != Fate::Open {
+                socket.close().await;
+            } else {
+                socket.abort();
+            }
+        }
+    }
+
+    /// Talks to a client until one of the two has had enough; returns whether that was in good order.
+    async fn converse(&self, socket: &mut TcpSocket, session: &mut Session) -> bool {
+        loop {
+            if session.out.is_broken {
+                self.count_cut_off();
+                return false;
+            }
+            if !self.send(socket, session).await {
+                return false;
+            }
+            match session.fate {
+                Fate::Open => {}
+                Fate::Closing => return true,
+                Fate::Replica(number) => return self.supply(socket, number).await,
+            }
+            let read = socket.read_with(|bytes| (self.feed(session, bytes), ()));
+            let read = match self.settings.idle {
+                Some(idle) => with_timeout(idle, read).await,
+                None => Ok(read.await),
+            };
+            match read {
+                Ok(Ok(Some(()))) => {}
+                Ok(Ok(None)) => {
+                    session.fate = Fate::Closing;
+                    return true;
+                }
+                Ok(Err(_)) | Err(_) => return false,
+            }
+        }
+    }
+
+    /// Sends all replies; returns whether the client took them.
+    async fn send(&self, socket: &mut TcpSocket, session: &mut Session) -> bool {
+        while !session.out.is_empty() {
+            let put = socket.write_with(|room| {
+                let len = self.lock().map_or(0, |mut server| session.out.drain(&mut server.store.cells, room));
+                (len, ())
+            });
+            match with_timeout(SEND_TIMEOUT, put).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return false,
+                Err(_) => {
+                    self.count_cut_off();
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn count_cut_off(&self) {
+        if let Some(mut server) = self.lock() {
+            server.facts.cut_off += 1;
+        }
+    }
+
+    /// Answers requests and counts them.
+    fn feed(&self, session: &mut Session, bytes: &[u8]) -> usize {
+        let Some(mut server) = self.lock() else { return 0 };
+        let server = &mut *server;
+        let start = self.context.now();
+        let before = (server.facts.commands, server.facts.refusals + server.facts.protocol_errors);
+        let used = session.feed(server, bytes);
+        let count = server.facts.commands - before.0;
+        if let Some(each) = (self.context.now() - start).as_micros().checked_div(count) {
+            (0..count).for_each(|_| self.context.add_operation(Duration::from_micros(each)));
+        }
+        self.context.add_bytes(used as u64);
+        self.context.add_errors(server.facts.refusals + server.facts.protocol_errors - before.1);
+        if server.store.feed.has_readers() {
+            self.news.iter().for_each(|news| news.signal(()));
+        }
+        used
+    }
+
+    /// Tells a replica what it needs to be one.
+    async fn supply(&self, socket: &mut TcpSocket, number: usize) -> bool {
+        let Some(news) = self.news.get(number) else { return false };
+        let (mut reader, mut writer) = socket.split();
+        // Each word of the replica is the number of bytes it has applied, 8 bytes long, the most significant first.
+        let listen = async {
+            let mut word = [0; 8];
+            loop {
+                if embedded_io_async::Read::read_exact(&mut reader, &mut word).await.is_err() {
+                    return;
+                }
+                if let Some(mut server) = self.lock()
+                    && let Some(link) = server.store.feed.link(number)
+                {
+                    link.acknowledged = u64::from_be_bytes(word);
+                }
+            }
+        };
+        let tell = async {
+            loop {
+                let Some(state) = self.lock().map(|mut server| {
+                    let progress = server.store.copy(number);
+                    let link = server.store.feed.link(number);
+                    link.map(|link| (progress, link.is_empty(), link.is_broken))
+                }) else {
+                    return;
+                };
+                match state {
+                    None | Some((_, _, true)) => return self.count_cut_off(),
+                    Some((_, false, _)) => {
+                        let put = writer.write_with(|room| {
+                            let len = self.lock().and_then(|mut server| Some(server.store.feed.link(number)?.drain(room)));
+                            (len.unwrap_or(0), ())
+                        });
+                        if !matches!(with_timeout(SEND_TIMEOUT, put).await, Ok(Ok(()))) {
+                            return self.count_cut_off();
+                        }
+                    }
+                    Some((Progress::More, true, _)) => embassy_futures::yield_now().await,
+                    Some((Progress::Done, true, _)) => {
+                        if let Either::Second(()) = select(news.wait(), Timer::after(TELL_INTERVAL)).await {
+                            self.tell_offset(number);
+                        }
+                    }
+                }
+            }
+        };
+        select(listen, tell).await;
+        false
+    }
+
+    fn tell_offset(&self, number: usize) {
+        if let Some(mut server) = self.lock()
+            && let Some(link) = server.store.feed.link(number)
+        {
+            let offset = resp::IntegerText::new(i64::try_from(link.offset).unwrap_or(i64::MAX));
+            link.put(&[Word::Bytes(b"OFFSET"), Word::Bytes(offset.as_bytes())]);
+        }
+    }
+
+    /// Lets keys end, and shows the figures.
+    async fn keep_time(&self) -> core::convert::Infallible {
+        loop {
+            if let Some(mut server) = self.lock() {
+                server.store.sweep(SWEEP_BUCKETS);
+                figures::show(&self.context, &server);
+            }
+            self.context.sleep_until(self.context.now() + SWEEP_INTERVAL).await;
+        }
+    }
+
+    /// Follows another store, if told to.
+    async fn follow(&self) -> core::convert::Infallible {
+        let Some(source) = self.settings.source else { pending().await };
+        let mut session = Box::new(Session::new(true));
+        let mut wait = BACKOFF.0;
+        loop {
+            if self.follow_once(source, &mut session).await {
+                wait = BACKOFF.0;
+            }
+            if let Some(mut server) = self.lock() {
+                session.reset(&mut server.store.cells);
+                if let Some(replica) = &mut server.facts.replica {
+                    replica.is_up = false;
+                }
+            }
+            Timer::after(wait).await;
+            wait = (wait * 2).min(BACKOFF.1);
+        }
+    }
+
+    /// Follows another store for one connection; returns whether it had something to tell.
+    async fn follow_once(&self, source: &str, session: &mut Session) -> bool {
+        let network = self.context.env().network();
+        let Ok(peer) = network.resolve_peer(source, super::DEFAULT_PORT).await else { return false };
+        let Ok(mut socket) = TcpSocket::open(network, TX_LEN, RX_LEN).await else { return false };
+        if !matches!(with_timeout(SILENCE_MAX, socket.connect(peer)).await, Ok(Ok(()))) {
+            return false;
+        }
+        self.change_replica(|replica| {
+            *replica = ReplicaFacts { is_up: true, copies: replica.copies + 1, ..ReplicaFacts::default() };
+        });
+        let (mut reader, mut writer) = socket.split();
+        if embedded_io_async::Write::write_all(&mut writer, b"REPLICATE 1\r\n").await.is_err() {
+            return false;
+        }
+        let apply = async {
+            loop {
+                let read = reader.read_with(|bytes| self.apply(session, bytes));
+                if !matches!(with_timeout(SILENCE_MAX, read).await, Ok(Ok(Some(true)))) {
+                    return;
+                }
+            }
+        };
+        let acknowledge = async {
+            let mut confirmed = 0;
+            loop {
+                Timer::after(CONFIRM_INTERVAL).await;
+                let offset = self.lock().and_then(|server| server.facts.replica).map_or(0, |replica| replica.offset);
+                if core::mem::replace(&mut confirmed, offset) == offset {
+                    continue;
+                }
+                if embedded_io_async::Write::write_all(&mut writer, &offset.to_be_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        };
+        select(apply, acknowledge).await;
+        socket.abort();
+        self.lock().and_then(|server| server.facts.replica).is_some_and(|replica| replica.is_copied)
+    }
+
+    /// Applies what the source tells; returns whether all of it was possible.
+    fn apply(&self, session: &mut Session, bytes: &[u8]) -> (usize, bool) {
+        let Some(mut server) = self.lock() else { return (0, true) };
+        let server = &mut *server;
+        let before = server.facts.refusals + server.facts.protocol_errors;
+        let used = session.feed(server, bytes);
+        // Nobody wants the replies.
+        session.out.clear(&mut server.store.cells);
+        if let Some(replica) = &mut server.facts.replica {
+            replica.offset += used as u64;
+        }
+        (used, server.facts.refusals + server.facts.protocol_errors == before && session.fate == Fate::Open)
+    }
+
+    fn change_replica(&self, change: impl FnOnce(&mut ReplicaFacts)) {
+        if let Some(mut server) = self.lock()
+            && let Some(replica) = &mut server.facts.replica
+        {
+            change(replica);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What came of the requests: in all, and in the last second.
+
+use embassy_time::{Duration, Instant};
+use telemetry::metrics::{Metric, Unit};
+
+use super::latencies::Latencies;
+use crate::Context;
+use crate::figures::{counter, gauge};
+
+/// What can happen to a request or a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// A request was due.
+    Offered,
+    /// It was sent.
+    Sent,
+    /// It was answered as it should be.
+    Completed,
+    /// It was not answered in time.
+    TimedOut,
+    /// It was due while too many were waiting, and was dropped.
+    Overload,
+    /// It was answered, but with an error status or other data.
+    BadAnswer,
+    /// The connection was lost while it was under way.
+    Lost,
+    /// A connection was made.
+    Connected,
+    /// A connection was refused, or not answered.
+    Refused,
+    /// The peer is not known, or no way leads there.
+    Unreachable,
+    /// A datagram came for which nobody waits (any more).
+    Late,
+}
+
+/// How many kinds of events there are.
+const EVENTS: usize = Event::Late as usize + 1;
+/// Quantiles that are shown, in millionths.
+const QUANTILES: [u64; 4] = [500_000, 900_000, 990_000, 999_000];
+
+/// First the events in their order, then what [`Tally::show`] sets.
+pub(super) static FIGURES: &[Metric] = &[
+    counter("minipirack_load_offered_total", Unit::Count, "Requests that were due by the plan."),
+    counter("minipirack_load_sent_total", Unit::Count, "Requests that were sent."),
+    counter("minipirack_load_completed_total", Unit::Count, "Requests that were answered as they should be."),
+    counter("minipirack_load_timeouts_total", Unit::Count, "Requests that were not answered in time, sent or still waiting."),
+    counter("minipirack_load_overload_total", Unit::Count, "Requests that were dropped because too many were waiting."),
+    counter("minipirack_load_bad_answers_total", Unit::Count, "Answers with an error status or with wrong data."),
+    counter("minipirack_load_lost_total", Unit::Count, "Requests whose connection was lost."),
+    counter("minipirack_load_connections_total", Unit::Count, "Connections that were made."),
+    counter("minipirack_load_refused_total", Unit::Count, "Connections that were refused or not answered."),
+    counter("minipirack_load_unreachable_total", Unit::Count, "Times that the peer was not known or no way led there."),
+    counter("minipirack_load_late_total", Unit::Count, "Answers for which nobody was waiting any more."),
+    gauge("minipirack_load_under_way", Unit::Count, "Requests that are sent or waiting."),
+    gauge("minipirack_load_p50_seconds", Unit::Seconds, "Half of all latencies, from when a request was due, are at most this."),
+    gauge("minipirack_load_p90_seconds", Unit::Seconds, "90 % of all latencies are at most this."),
+    gauge("minipirack_load_p99_seconds", Unit::Seconds, "99 % of all latencies are at most this."),
+    gauge("minipirack_load_p999_seconds", Unit::Seconds, "99.9 % of all latencies are at most this."),
+    gauge("minipirack_load_longest_seconds", Unit::Seconds, "The longest latency."),
+    gauge("minipirack_load_last_offered", Unit::Count, "Requests that were due in the last second."),
+    gauge("minipirack_load_last_completed", Unit::Count, "Requests that were answered in the last second."),
+    gauge("minipirack_load_last_failed", Unit::Count, "Requests that failed in the last second."),
+    gauge("minipirack_load_last_p50_seconds", Unit::Seconds, "Half of the last second's latencies are at most this."),
+    gauge("minipirack_load_last_p99_seconds", Unit::Seconds, "99 % of the last second's latencies are at most this."),
+    gauge("minipirack_load_last_longest_seconds", Unit::Seconds, "The longest latency of the last second."),
+    gauge("minipirack_load_behind_seconds", Unit::Seconds, "The longest time by which the node itself was late."),
+];
+
+/// Counts.
+pub(super) struct Tally {
+    counts: [u64; EVENTS],
+    /// Those at the end of the last second.
+    before: [u64; EVENTS],
+    all: Latencies,
+    second: Latencies,
+    behind: Duration,
+    second_end: Instant,
+}
+
+impl Tally {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            counts: [0; EVENTS],
+            before: [0; EVENTS],
+            all: Latencies::new(),
+            second: Latencies::new(),
+            behind: Duration::MIN,
+            second_end: now + Duration::from_secs(1),
+        }
+    }
+
+    pub(super) fn count(&mut self, event: Event) {
+        if let Some(count) = self.counts.get_mut(event as usize) {
+            *count += 1;
+        }
+    }
+
+    pub(super) fn of(&self, event: Event) -> u64 {
+        self.counts.get(event as usize).copied().unwrap_or(0)
+    }
+
+    /// Returns quantiles of all latencies in µs.
+    #[cfg(test)]
+    pub(super) fn quantiles_us<const N: usize>(&self, ppm: [u64; N]) -> [u64; N] {
+        self.all.quantiles(ppm)
+    }
+
+    /// Counts an answer to a request that was due `latency` ago.
+    pub(super) fn complete(&mut self, latency: Duration) {
+        self.count(Event::Completed);
+        self.all.record(latency.as_micros());
+        self.second.record(latency.as_micros());
+    }
+
+    /// Notes by how much the node itself was late with a request.
+    pub(super) fn note_behind(&mut self, by: Duration) {
+        self.behind = self.behind.max(by);
+    }
+
+    /// Sets the figures, those of the last second when one has passed.
+    pub(super) fn show(&mut self, context: &Context<'_>, now: Instant, under_way: u64) {
+        for (index, count) in self.counts.iter().enumerate() {
+            context.set(index, *count);
+        }
+        context.set(EVENTS, under_way);
+        if now < self.second_end {
+            return;
+        }
+        let last = |event: Event| {
+            let before = self.before.get(event as usize).copied().unwrap_or(0);
+            self.of(event) - before
+        };
+        let failed = [Event::TimedOut, Event::Overload, Event::BadAnswer, Event::Lost].map(last).iter().sum();
+        let [p50, p90, p99, p999] = self.all.quantiles(QUANTILES);
+        let [last50, last99] = self.second.quantiles([QUANTILES[0], QUANTILES[2]]);
+        let values = [
+            p50,
+            p90,
+            p99,
+            p999,
+            self.all.max_us(),
+            last(Event::Offered),
+            last(Event::Completed),
+            failed,
+            last50,
+            last99,
+            self.second.max_us(),
+            self.behind.as_micros(),
+        ];
+        for (index, value) in values.into_iter().enumerate() {
+            context.set(EVENTS + 1 + index, value);
+        }
+        self.before = self.counts;
+        self.second.clear();
+        self.second_end = now + Duration::from_secs(1);
+    }
+}
