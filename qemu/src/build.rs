@@ -1,4 +1,4 @@
-//! Builds the image: cargo compiles the kernel, and the ELF is made flat.
+//! Builds the image: cargo compiles the kernel, the ELF is made flat, and that is packed for cards and the network.
 //!
 //! Test programs call this at the same time; a lock on a file lets one of them work and the others find it done.
 
@@ -11,20 +11,25 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::Value;
 
 use crate::elf::{self, Sizes};
 
 /// Target of the image.
 pub const TARGET: &str = "aarch64-unknown-none";
-/// Most bytes of the flat image.
-pub const IMAGE_LEN_MAX: u64 = 1 << 20;
+/// Most bytes of the packed image.
+pub const IMAGE_LEN_MAX: u64 = 1_000_000;
 
 /// A built image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
     /// The flat image, `target/kernel8.img`.
     pub image: PathBuf,
+    /// The same packed by gzip, `target/kernel8.img.gz`: what boards load, under the name `kernel8.img`. The firmware of every
+    /// board that starts 64-bit kernels unpacks it (raspberrypi/documentation, config.txt, "arm_64bit").
+    pub packed: PathBuf,
     /// The ELF file with debug information, `target/kernel.elf`.
     pub elf: PathBuf,
     /// What it consists of.
@@ -51,11 +56,14 @@ pub fn kernel(progress: &mut dyn FnMut(&str)) -> Result<Built> {
 /// When it was never built.
 pub fn existing() -> Result<Built> {
     let target = target_directory(&workspace_root()?);
-    let (image, elf) = (target.join(IMAGE), target.join(ELF));
+    let (image, packed, elf) = (target.join(IMAGE), target.join(PACKED), target.join(ELF));
     let bytes =
         fs::read(&elf).with_context(|| format!("there is no {}; `cargo run -- build` makes it", elf.display()))?;
-    let len = fs::metadata(&image).with_context(|| format!("there is no {}", image.display()))?.len();
-    Ok(Built { sizes: elf::sizes(&bytes, len)?, image, elf })
+    let len = |file: &Path| -> Result<u64> {
+        Ok(fs::metadata(file).with_context(|| format!("there is no {}", file.display()))?.len())
+    };
+    let sizes = Sizes { packed: len(&packed)?, ..elf::sizes(&bytes, len(&image)?)? };
+    Ok(Built { sizes, image, packed, elf })
 }
 
 /// Returns the directory of the workspace: the nearest one upwards, from the package that cargo runs or from here, that
@@ -71,6 +79,7 @@ pub fn workspace_root() -> Result<PathBuf> {
 }
 
 const IMAGE: &str = "kernel8.img";
+const PACKED: &str = "kernel8.img.gz";
 const ELF: &str = "kernel.elf";
 
 fn target_directory(root: &Path) -> PathBuf {
@@ -143,14 +152,26 @@ fn executable(messages: &str) -> Option<PathBuf> {
 fn package(compiled: &Path, target: &Path) -> Result<Built> {
     let bytes = fs::read(compiled).with_context(|| format!("{} can't be read", compiled.display()))?;
     let flat = elf::flatten(&bytes).with_context(|| format!("{} can't be made flat", compiled.display()))?;
-    let sizes = elf::sizes(&bytes, flat.len() as u64)?;
-    if sizes.image > IMAGE_LEN_MAX {
-        bail!("the image has {} bytes, more than the {IMAGE_LEN_MAX} that it may have ({sizes:?})", sizes.image);
+    let gzip = pack(&flat).context("the image can't be packed")?;
+    let sizes = Sizes { packed: gzip.len() as u64, ..elf::sizes(&bytes, flat.len() as u64)? };
+    if sizes.packed > IMAGE_LEN_MAX {
+        bail!(
+            "the packed image has {} bytes, more than the {IMAGE_LEN_MAX} that it may have ({sizes:?})",
+            sizes.packed
+        );
     }
-    let (image, elf) = (target.join(IMAGE), target.join(ELF));
+    let (image, packed, elf) = (target.join(IMAGE), target.join(PACKED), target.join(ELF));
     replace(&image, &flat)?;
+    replace(&packed, &gzip)?;
     replace(&elf, &bytes)?;
-    Ok(Built { image, elf, sizes })
+    Ok(Built { image, packed, elf, sizes })
+}
+
+/// Packs by gzip. The same bytes always give the same file: there is no time in it.
+fn pack(flat: &[u8]) -> Result<Vec<u8>> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(flat)?;
+    Ok(gzip.finish()?)
 }
 
 /// Writes a file unless it is the same already. A node that is just loading the old one keeps it.
@@ -210,18 +231,27 @@ not json
         fs::write(&compiled, &file).unwrap();
         let built = package(&compiled, directory.path()).unwrap();
         assert_eq!(fs::read(built.image).unwrap(), b"code");
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(File::open(built.packed).unwrap()).read_to_end(&mut unpacked).unwrap();
+        assert_eq!(unpacked, b"code");
         assert_eq!(fs::read(built.elf).unwrap(), file);
         assert_eq!(built.sizes.image, 4);
     }
 
     #[test]
     fn an_oversized_image_is_refused_with_its_size() {
-        static HUGE: [u8; 1_048_577] = [7; 1_048_577];
+        // Noise, which does not get smaller (Knuth's MMIX generator).
+        let mut x = 1u64;
+        let noise = std::iter::repeat_with(|| {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (x >> 56) as u8
+        });
+        let huge: &[u8] = noise.take(1_000_001).collect::<Vec<u8>>().leak();
         let directory = tempfile::tempdir().unwrap();
         let compiled = directory.path().join("kernel");
-        fs::write(&compiled, elf(AARCH64, elf::LOAD_ADDRESS, &[Segment(elf::LOAD_ADDRESS, &HUGE)])).unwrap();
+        fs::write(&compiled, elf(AARCH64, elf::LOAD_ADDRESS, &[Segment(elf::LOAD_ADDRESS, huge)])).unwrap();
         let error = package(&compiled, directory.path()).unwrap_err().to_string();
-        assert!(error.starts_with("the image has 1048577 bytes, more than the 1048576"), "{error}");
+        assert!(error.starts_with("the packed image has 100") && error.contains("more than the 1000000"), "{error}");
         assert!(!directory.path().join(IMAGE).exists());
     }
 

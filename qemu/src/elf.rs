@@ -14,8 +14,10 @@ const FLAT_LEN_MAX: u64 = 64 << 20;
 /// Bytes of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
-    /// The flat image: what an SD card holds.
+    /// The flat image.
     pub image: u64,
+    /// The flat image packed: what an SD card holds.
+    pub packed: u64,
     /// Instructions.
     pub text: u64,
     /// Constants.

@@ -78,7 +78,7 @@ impl Content {
                 "warning: no device trees there (bcm27*.dtb). The node needs none, but the firmware of some boards may",
             );
         }
-        let kernel = fs::read(&built.image).with_context(|| format!("{} can't be read", built.image.display()))?;
+        let kernel = fs::read(&built.packed).with_context(|| format!("{} can't be read", built.packed.display()))?;
         let has_secret = archive.has_secret;
         Ok(Boot { files: with_ours(firmware.files, kernel, line, archive), has_secret })
     }

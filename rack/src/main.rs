@@ -52,7 +52,7 @@ Examples:
   cargo run                                        a node on this terminal; Ctrl-A X leaves
   cargo run -- --name blinky --append log=debug    the same with a command line for the node
   cargo run -- --pcap node.pcap                    the same, recording its network traffic
-  cargo run -- build                               only the image: target/kernel8.img, target/kernel.elf
+  cargo run -- build                               only the image: target/kernel8.img (.gz), target/kernel.elf
   cargo run -- image --cmdline name=web-1          an SD card for a real board: rack.img
   cargo run -- image --config node.toml --ssh-key ~/.ssh/id_ed25519.pub
                                                    the same with settings and a key; docs/configuration.md
@@ -64,7 +64,7 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Builds the image: target/kernel8.img for SD cards and QEMU, target/kernel.elf for debuggers.
+    /// Builds the image: target/kernel8.img for QEMU, packed for SD cards, target/kernel.elf for debuggers.
     Build,
     /// Makes the image of an SD card for real boards.
     Image(image::Options),
@@ -128,7 +128,7 @@ fn main() -> ExitCode {
 fn build() -> Result<ExitCode> {
     let progress = Progress::start("building the image");
     let built = progress.follow(|line| qemu::build::kernel(line))?;
-    progress::say(&format!("{}\n{}", built.image.display(), built.elf.display()));
+    progress::say(&format!("{}\n{}\n{}", built.image.display(), built.packed.display(), built.elf.display()));
     progress::say(&progress::sizes(&built.sizes));
     Ok(ExitCode::SUCCESS)
 }

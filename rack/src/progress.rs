@@ -26,8 +26,9 @@ pub(crate) fn quoted(path: &str) -> String {
 /// Returns an image's sizes for a person.
 pub(crate) fn sizes(sizes: &Sizes) -> String {
     let kib = |bytes: u64| format!("{} KiB", bytes.div_ceil(1024));
-    let Sizes { image, text, rodata, data, bss } = *sizes;
-    let parts = [("image", image), ("text", text), ("rodata", rodata), ("data", data), ("bss", bss)];
+    let Sizes { image, packed, text, rodata, data, bss } = *sizes;
+    let parts =
+        [("packed", packed), ("image", image), ("text", text), ("rodata", rodata), ("data", data), ("bss", bss)];
     parts.map(|(name, bytes)| format!("{name} {}", kib(bytes))).join(", ")
 }
 
@@ -120,7 +121,7 @@ mod tests {
 
     #[test]
     fn sizes_are_rounded_up() {
-        let line = sizes(&Sizes { image: 1025, text: 1024, rodata: 1, data: 0, bss: 4096 });
-        assert_eq!(line, "image 2 KiB, text 1 KiB, rodata 1 KiB, data 0 KiB, bss 4 KiB");
+        let line = sizes(&Sizes { packed: 700, image: 1025, text: 1024, rodata: 1, data: 0, bss: 4096 });
+        assert_eq!(line, "packed 1 KiB, image 2 KiB, text 1 KiB, rodata 1 KiB, data 0 KiB, bss 4 KiB");
     }
 }

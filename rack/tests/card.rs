@@ -121,7 +121,7 @@ fn check_volume(card: &Card) {
 fn check_files(card: &Card, firmware: &Path, command_line: &str) {
     let mut files = card.files();
     let has_archive = files.remove("node.cpio").is_some();
-    let kernel = fs::read(qemu::build::existing().unwrap().image).unwrap();
+    let kernel = fs::read(qemu::build::existing().unwrap().packed).unwrap();
     assert!(files.remove("kernel8.img").unwrap() == kernel, "another kernel");
     assert_eq!(text(&files.remove("cmdline.txt").unwrap()), command_line);
     let config = text(&files.remove("config.txt").unwrap());

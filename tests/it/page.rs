@@ -27,7 +27,7 @@ fn the_status_page_draws_live_plots_in_a_browser() -> Result<()> {
     browser.wait_for("document.querySelector('#cpu1').textContent.endsWith('%')")?;
     let rows =
         browser.evaluate("[...document.querySelectorAll('#workloads tr')].map(row=>row.children[2].textContent)")?;
-    ensure!(rows[0] == "cpu:load=30%" && rows[1] == "memory", "workloads: {rows}");
+    ensure!(rows[0] == "cpu load=30%" && rows[1] == "memory", "workloads: {rows}");
     let page = browser.evaluate("document.body.innerText")?.to_string();
     for text in ["painter", "read-only: no SSH key was given", "emulated: hardware not judged", "MiniPiRack 0."] {
         ensure!(page.contains(text), "{text} is not on the page: {page}");

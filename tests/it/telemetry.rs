@@ -67,7 +67,7 @@ fn every_json_resource_is_served_and_agrees_with_the_metrics() -> Result<()> {
         "{times:?}"
     );
     let workload = json(node, "/workloads")?;
-    ensure!(workload[0]["spec"] == "cpu:load=20%" && workload[0]["operations"].as_u64() > Some(0), "{workload}");
+    ensure!(workload[0]["spec"] == "cpu load=20%" && workload[0]["operations"].as_u64() > Some(0), "{workload}");
     let log = json(node, "/log?last=3")?;
     ensure!(log["lines"].as_array().map(Vec::len) == Some(3), "{log}");
     ensure!(node.get("/api/v1/nothing")?.status == 404);

@@ -43,6 +43,8 @@ pub struct Kit {
     pub qemu: Qemu,
     /// The image, built once for all tests of a run.
     pub image: PathBuf,
+    /// The same packed, as boards load it.
+    pub packed: PathBuf,
     /// The image with its symbols.
     pub elf: PathBuf,
 }
@@ -68,7 +70,7 @@ fn make_kit() -> Result<Kit> {
         std::process::exit(0);
     }
     let built = qemu::build::kernel(&mut |_| ())?;
-    Ok(Kit { qemu, image: built.image, elf: built.elf })
+    Ok(Kit { qemu, image: built.image, packed: built.packed, elf: built.elf })
 }
 
 /// Names the board of a run.

@@ -14,7 +14,7 @@ const ROUNDS: usize = 3;
 const SETTLE: Duration = Duration::from_secs(10);
 
 pub(crate) fn image(report: &mut Report) -> Result<()> {
-    let len = std::fs::metadata(&node::kit()?.image)?.len();
+    let len = std::fs::metadata(&node::kit()?.packed)?.len();
     report.add("image", "kB", len as f64 / 1e3, Goal::AtMost(1000.0), "38000");
     Ok(())
 }

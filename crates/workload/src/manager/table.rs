@@ -1,5 +1,7 @@
 //! What each slot runs, or ran last: a table that whoever gives orders and whoever takes them look at under one lock.
 
+use alloc::boxed::Box;
+
 use embassy_time::{Duration, Instant};
 use heapless::String;
 use telemetry::sample::{SLOTS_PER_CORE, WORKLOAD_SLOTS};
@@ -11,7 +13,8 @@ use crate::spec::Spec;
 
 /// What the slots run.
 pub(super) struct Table {
-    runs: [Option<Run>; WORKLOAD_SLOTS],
+    /// Boxed, so that an empty table is all zeros and takes no room in the image.
+    runs: [Option<Box<Run>>; WORKLOAD_SLOTS],
     /// The number of the last run.
     number: u32,
 }
@@ -57,16 +60,16 @@ impl Table {
     }
 
     pub(super) fn get(&self, index: usize) -> Option<&Run> {
-        self.runs.get(index)?.as_ref()
+        self.runs.get(index)?.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Run> {
-        self.runs.get_mut(index)?.as_mut()
+        self.runs.get_mut(index)?.as_deref_mut()
     }
 
     /// Returns what slots run, or ran last.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Run)> {
-        self.runs.iter().enumerate().filter_map(|(index, run)| Some((index, run.as_ref()?)))
+        self.runs.iter().enumerate().filter_map(|(index, run)| Some((index, run.as_deref()?)))
     }
 
     /// Returns what slots run.
@@ -104,7 +107,7 @@ impl Table {
 
     pub(super) fn put(&mut self, index: usize, run: Run) {
         if let Some(slot) = self.runs.get_mut(index) {
-            *slot = Some(run);
+            *slot = Some(Box::new(run));
         }
     }
 }
