@@ -35,7 +35,7 @@ fn the_status_page_draws_live_plots_in_a_browser() -> Result<()> {
     // A line of the log appears by itself.
     rig.node.console().send_line("workload stop 1")?;
     rig.node.console().send_line("workload start cpu:load=31%")?;
-    browser.wait_for("document.querySelector('#workloads').textContent.includes('cpu:load=31%')")?;
+    browser.wait_for("document.querySelector('#workloads').textContent.includes('cpu load=31%')")?;
 
     for (name, width, height, is_dark) in
         [("desktop", 1280, 1200, false), ("phone", 390, 1800, false), ("dark", 1280, 1200, true)]
