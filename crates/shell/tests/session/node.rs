@@ -13,7 +13,7 @@ pub(crate) const CRASHES: [Crash; 2] =
 
 pub(crate) struct FakeNode {
     pub(crate) info: NodeInfo,
-    health: HealthLog,
+    pub(crate) health: HealthLog,
     pub(crate) net: NetInfo,
     pub(crate) history: Box<History>,
     pub(crate) log: Box<LogRing>,
