@@ -232,7 +232,7 @@ mod tests {
         let config = options.node_config("i".into(), None);
         assert_eq!(config.command_line, "name=pi log=debug");
         let Network::User { forwards } = config.network else { unreachable!("no tap was asked for") };
-        assert_eq!(forwards.iter().map(|forward| forward.node_port).collect::<Vec<_>>(), [80, 7, 9, 19, 7]);
+        assert_eq!(forwards.iter().map(|forward| forward.node_port).collect::<Vec<_>>(), [80, 22, 7, 9, 19, 7]);
         assert_eq!(config.serial, Serial::Terminal);
         assert!(!config.is_stopped);
     }
