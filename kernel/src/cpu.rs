@@ -3,6 +3,7 @@
 pub(crate) mod entry;
 pub(crate) mod executor;
 pub(crate) mod fault;
+pub(crate) mod frame;
 pub(crate) mod interrupt;
 pub(crate) mod lock;
 pub(crate) mod provoke;

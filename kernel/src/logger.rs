@@ -48,7 +48,7 @@ impl Log for Logger {
         let written = critical_section::with(|cs| {
             // A value that logs while it is being formatted: its line is lost, which is better than the node.
             let mut ring = RING.borrow(cs).try_borrow_mut().ok()?;
-            ring.push(at_us, level, core, *record.args());
+            ring.push_from(record.module_path_static(), at_us, level, core, *record.args());
             let line = ring.next(&mut ring.last(1)).map(|(_, line)| line);
             if let (Some(line), Ok(mut journal)) = (line, JOURNAL.borrow(cs).try_borrow_mut())
                 && let Some(journal) = &mut *journal

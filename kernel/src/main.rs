@@ -11,6 +11,7 @@ mod configuration;
 mod console;
 mod cpu;
 mod facts;
+mod frames;
 mod locate;
 mod logger;
 mod mem;
@@ -149,6 +150,11 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
             }
             if let Some(ssh) = ssh {
                 tasks::spawn_ssh(spawner, ssh, node, stack, has_led)?;
+            }
+            if let Some(port) = config.defmt {
+                for _ in 0..frames::CLIENTS {
+                    spawner.spawn(tasks::frames_task(node, stack, port)?);
+                }
             }
             tasks::spawn_core(spawner, 0)?;
             tasks::spawn_network(spawner, node, stack, &config)

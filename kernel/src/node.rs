@@ -16,8 +16,8 @@ use crate::pages;
 
 /// Counters by kind that are kept for the sinks.
 const KINDS: usize = 64;
-/// Tasks that wait for news: console, certificates, syslog, two to spare, and clients that get events.
-pub(crate) const READERS: usize = 5 + pages::EVENT_CLIENTS;
+/// Tasks that wait for news: console, certificates, syslog, MQTT, two defmt clients, two to spare, and clients that get events.
+pub(crate) const READERS: usize = 8 + pages::EVENT_CLIENTS;
 
 /// Starts, stops and watches the workloads.
 pub(crate) static MANAGER: Manager = Manager::new();
@@ -85,6 +85,11 @@ impl Node {
             events: &state.events,
             log: &LogReader,
         })
+    }
+
+    /// Returns the newest sample.
+    pub(crate) fn sample(&self) -> Sample {
+        self.state.borrow().sample
     }
 
     /// Takes a new sample in, with the state of the network at the time. `throttled` is the firmware's answer, which makes the

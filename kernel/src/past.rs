@@ -63,6 +63,7 @@ fn last_lines(journal: &crash::journal::Memory) -> Vec<LogLine> {
             at_us: line.at_us,
             level: Level::ALL.get(usize::from(line.level)).copied().unwrap_or(Level::Trace),
             core: line.core,
+            target: None,
             // Fits, as checked above.
             text: line.text.try_into().unwrap_or_default(),
         })

@@ -4,6 +4,7 @@ use core::cell::Cell;
 use core::fmt;
 
 use embassy_time::{Duration, Instant};
+use log::info;
 use net::Stack;
 use shell::{Crash, Node as ShellNode};
 use telemetry::Snapshot;
@@ -56,6 +57,10 @@ impl ShellNode for CommandNode {
 
     fn log(&self) -> &dyn LogLines {
         &LogReader
+    }
+
+    fn note(&self, text: &str) {
+        info!("note: {text}");
     }
 
     fn workloads(&self) -> &Manager {

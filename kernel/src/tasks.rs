@@ -30,7 +30,7 @@ use crate::sampler::{self, FixedMemory};
 use crate::shell_node::CommandNode;
 use crate::ssh::Server;
 use crate::workloads::{self, ASKERS, NETWORK, NodeEnv};
-use crate::{announce, certificate, console, locate, mem, ssh, syslog};
+use crate::{announce, certificate, console, frames, locate, mem, ssh, syslog};
 
 /// The USB controller with its registers.
 pub(crate) type UsbController = Controller<UniqueMmioPointer<'static, dwc2::Registers>>;
@@ -224,6 +224,12 @@ async fn time_task(stack: &'static Stack) {
 #[task]
 pub(crate) async fn syslog_task(stack: &'static Stack, server: Syslog) {
     syslog::run(stack, server).await
+}
+
+/// The log and the samples for a client that reads defmt frames.
+#[task(pool_size = frames::CLIENTS)]
+pub(crate) async fn frames_task(node: &'static Node, stack: &'static Stack, port: u16) {
+    frames::serve(node, stack, port).await
 }
 
 #[task(pool_size = TCP_CLIENTS)]

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tests::dhcp::{DhcpServer, Policy};
+
 use tests::frames::FrameSocket;
 use tests::lab::{HOST, Lab, NODE};
 use tests::node::{self, PATIENCE, Rig, TestNode};
@@ -107,18 +107,6 @@ fn a_port_without_a_service_refuses() -> Result<()> {
         let kinds: Vec<_> = errors.iter().flatten().map(std::io::Error::kind).collect();
         Ok(kinds.contains(&std::io::ErrorKind::ConnectionRefused).then_some(()))
     })
-}
-
-#[test]
-fn log_lines_reach_a_syslog_server() -> Result<()> {
-    let Some(lab) = Lab::private("syslog")? else { return Ok(()) };
-    let syslog = tests::syslog::SyslogServer::start()?;
-    let _dhcp = DhcpServer::start(Policy::default())?;
-    let node = TestNode::start(&lab, &format!("syslog={HOST} name=pi-log"))?;
-    let message = syslog.wait_for("pi-log", node::BOOT).with_context(|| node.last_words())?;
-    // RFC 5424, section 6.2: <priority>version.
-    ensure!(message.starts_with('<') && message.contains(">1 "), "not RFC 5424: {message:?}");
-    Ok(())
 }
 
 #[test]

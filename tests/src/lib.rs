@@ -6,7 +6,8 @@
 //! - [`shell`], [`traffic`]: typing commands; load from a thread
 //! - [`python`]: programs from PyPI
 //! - [`slots`]: at most two nodes at a time on this machine
-//! - [`dhcp`], [`ntp`], [`mdns`], [`radv`], [`syslog`]: the other side of the node's protocols, written from the RFCs
+//! - [`dhcp`], [`ntp`], [`mdns`], [`radv`]: the other side of the node's protocols, written from the RFCs
+//! - [`program`], [`syslog`]: servers of others, started and stopped
 //! - [`http`], [`metrics`]: a keep-alive client and a reader of Prometheus' text format
 //! - [`frames`], [`packet`], [`malformed`]: raw Ethernet, and frames that no sane peer sends
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ pub mod metrics;
 pub mod node;
 pub mod ntp;
 pub mod packet;
+pub mod program;
 pub mod python;
 pub mod radv;
 pub mod shell;

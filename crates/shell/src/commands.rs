@@ -49,6 +49,7 @@ commands! {
     net,
     top,
     log,
+    note,
     workload,
     certify,
     locate,

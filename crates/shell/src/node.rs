@@ -17,6 +17,9 @@ pub trait Node {
     /// Returns the log.
     fn log(&self) -> &dyn LogLines;
 
+    /// Writes a line to the log.
+    fn note(&self, text: &str);
+
     /// Returns the workloads.
     fn workloads(&self) -> &Manager;
 

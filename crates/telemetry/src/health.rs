@@ -54,6 +54,7 @@ impl Reason {
 
 /// A set of reasons.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
 pub struct Reasons(u16);
 
 impl Reasons {
@@ -106,6 +107,7 @@ impl Reasons {
 
 /// How far a measurement can be trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
 pub struct Health {
     /// What was wrong.
     pub sick: Reasons,

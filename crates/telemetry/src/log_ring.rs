@@ -60,13 +60,15 @@ pub struct LogLine {
     pub level: Level,
     /// The core that wrote it.
     pub core: u8,
+    /// The part of the image that wrote it, such as `net::mdns`, if known.
+    pub target: Option<&'static str>,
     /// What it says, without control characters.
     pub text: String<LINE_LEN_MAX>,
 }
 
 impl LogLine {
     /// All zero bytes, so that an empty ring takes no room in an image.
-    const EMPTY: Self = Self { at_us: 0, level: Level::Error, core: 0, text: String::new() };
+    const EMPTY: Self = Self { at_us: 0, level: Level::Error, core: 0, target: None, text: String::new() };
 }
 
 impl fmt::Display for LogLine {
@@ -110,13 +112,26 @@ impl LogRing {
         Self { lines: [const { LogLine::EMPTY }; LINES], written: 0 }
     }
 
-    /// Writes a line. Control characters become spaces, so that nothing a peer sent can move the reader's cursor.
+    /// Writes a line of which nobody knows where it comes from: see [`push_from`](Self::push_from).
     pub fn push(&mut self, at_us: u64, level: Level, core: u8, text: fmt::Arguments<'_>) {
+        self.push_from(None, at_us, level, core, text);
+    }
+
+    /// Writes a line. Control characters become spaces, so that nothing a peer sent can move the reader's cursor.
+    pub fn push_from(
+        &mut self,
+        target: Option<&'static str>,
+        at_us: u64,
+        level: Level,
+        core: u8,
+        text: fmt::Arguments<'_>,
+    ) {
         let index = (self.written % LINES as u64) as usize;
         let Some(line) = self.lines.get_mut(index) else { return };
         line.at_us = at_us;
         line.level = level;
         line.core = core;
+        line.target = target;
         line.text.clear();
         let mut cut = CutWriter { text: &mut line.text, is_cut: false };
         // Fails only when a value's own formatting does; the line then ends there.
@@ -308,7 +323,8 @@ mod tests {
 
     #[test]
     fn a_line_shows_when_and_where() {
-        let line = LogLine { at_us: 12_345_678, level: Level::Warn, core: 2, text: String::try_from("hot").unwrap() };
+        let text = String::try_from("hot").unwrap();
+        let line = LogLine { at_us: 12_345_678, level: Level::Warn, core: 2, target: None, text };
         assert_eq!(line.to_string(), "   12.345678 warn  core 2: hot");
     }
 }

@@ -11,6 +11,7 @@ pub const WORKLOAD_SLOTS: usize = (CORES - 1) * SLOTS_PER_CORE;
 
 /// What was read at one moment. Counts are since boot. `None` is a value that could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
 pub struct Sample {
     /// When it was taken, in µs since boot.
     pub at_us: u64,
@@ -85,6 +86,7 @@ impl Default for Sample {
 /// Idle is time asleep in WFI, busy is everything else. Core 0 runs drivers and network, so its busy time is shown as
 /// mode `system`; the other cores run workloads, so theirs is shown as `user`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
 pub struct CoreTime {
     /// Time asleep, in µs.
     pub idle_us: u64,
@@ -94,6 +96,7 @@ pub struct CoreTime {
 
 /// Memory in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
 pub struct Memory {
     /// What the board gives the ARM cores.
     pub total: u64,
@@ -129,6 +132,7 @@ impl Memory {
 
 /// A part of memory with a use of its own, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
 pub struct Area {
     /// How large it is.
     pub size: u64,
@@ -145,6 +149,7 @@ impl Area {
 
 /// Frames and bytes through the network interface, and what went wrong. Bytes are without FCS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
 pub struct NicCounts {
     /// Frames received.
     pub rx_frames: u64,
@@ -229,6 +234,7 @@ impl Clock {
 ///
 /// Source: raspberrypi/documentation, os/vcgencmd, "get_throttled".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
 pub struct Throttled(pub u32);
 
 impl Throttled {
@@ -258,6 +264,7 @@ impl Throttled {
 
 /// Figures of a workload on a core; they start at zero when it is started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
 pub struct WorkloadCounts {
     /// Times that a workload was started in this slot since boot.
     pub runs: u64,

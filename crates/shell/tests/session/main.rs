@@ -444,3 +444,11 @@ fn who_may_only_look_changes_nothing() {
     );
     assert!(user.node.manager.statuses().is_empty());
 }
+
+#[test]
+fn a_note_goes_to_the_log_as_it_was_typed() {
+    let mut user = User::new();
+    assert_eq!(user.enters("note broker pulled  at 12:05"), "");
+    assert_eq!(*user.node.notes.borrow(), ["broker pulled at 12:05"]);
+    assert!(user.enters("note").contains("TEXT is missing"));
+}

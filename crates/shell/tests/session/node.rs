@@ -22,6 +22,7 @@ pub(crate) struct FakeNode {
     pub(crate) now_us: Cell<u64>,
     pub(crate) may_change: Cell<bool>,
     pub(crate) has_led: Cell<bool>,
+    pub(crate) notes: RefCell<Vec<String>>,
     pub(crate) locates: RefCell<Vec<u64>>,
     pub(crate) reboots: Cell<u32>,
     pub(crate) crashes: RefCell<Vec<(String, u8)>>,
@@ -56,6 +57,7 @@ impl FakeNode {
             now_us: Cell::new(0),
             may_change: Cell::new(true),
             has_led: Cell::new(true),
+            notes: RefCell::default(),
             locates: RefCell::default(),
             reboots: Cell::new(0),
             crashes: RefCell::default(),
@@ -87,6 +89,10 @@ impl Node for FakeNode {
 
     fn log(&self) -> &dyn LogLines {
         &*self.log
+    }
+
+    fn note(&self, text: &str) {
+        self.notes.borrow_mut().push(text.to_owned());
     }
 
     fn workloads(&self) -> &Manager {

@@ -157,7 +157,8 @@ fn past() -> Past {
     let mut report = Report::new(crash::Kind::Panic, 2, 8_500_000);
     report.message = "asked for, \"provoke.rs\":9".into();
     report.backtrace.push(0x8_1234).unwrap();
-    let line = LogLine { at_us: 8_400_000, level: Level::Warn, core: 1, text: "the end is near".try_into().unwrap() };
+    let text = "the end is near".try_into().unwrap();
+    let line = LogLine { at_us: 8_400_000, level: Level::Warn, core: 1, target: None, text };
     Past {
         boots: 3,
         reset: "watchdog".try_into().unwrap(),
