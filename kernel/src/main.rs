@@ -15,6 +15,7 @@ mod frames;
 mod locate;
 mod logger;
 mod mem;
+mod mqtt;
 mod node;
 mod pages;
 mod past;
@@ -151,6 +152,9 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
             if let Some(ssh) = ssh {
                 tasks::spawn_ssh(spawner, ssh, node, stack, has_led)?;
             }
+            if let Some(broker) = config.mqtt.broker.clone() {
+                spawner.spawn(tasks::mqtt_task(node, stack, broker, config.mqtt.clone(), boot_mark(seed))?);
+            }
             if let Some(port) = config.defmt {
                 for _ in 0..frames::CLIENTS {
                     spawner.spawn(tasks::frames_task(node, stack, port)?);
@@ -257,6 +261,12 @@ fn seed(rng: Option<&mut Rng<'_>>, entry_ticks: u64) -> u64 {
     };
     warn!("connection numbers can be guessed: {why}");
     entry_ticks
+}
+
+/// Tells one life of the node from others. It has too few bits to tell anything of the seed.
+fn boot_mark(seed: u64) -> u32 {
+    // Multiplicative hashing: Knuth, "The Art of Computer Programming", volume 3, section 6.4.
+    (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u32
 }
 
 fn settings(config: &Config, board: &BoardFacts, seed: u64) -> Settings {

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::cell::Cell;
 
 use ::ssh::guard;
-use config::{Config, Syslog};
+use config::{Config, Mqtt, Peer, Syslog};
 use drivers::interrupts::Irq;
 use drivers::led::Led;
 use drivers::uart::Console;
@@ -30,7 +30,7 @@ use crate::sampler::{self, FixedMemory};
 use crate::shell_node::CommandNode;
 use crate::ssh::Server;
 use crate::workloads::{self, ASKERS, NETWORK, NodeEnv};
-use crate::{announce, certificate, console, frames, locate, mem, ssh, syslog};
+use crate::{announce, certificate, console, frames, locate, mem, mqtt, ssh, syslog};
 
 /// The USB controller with its registers.
 pub(crate) type UsbController = Controller<UniqueMmioPointer<'static, dwc2::Registers>>;
@@ -224,6 +224,12 @@ async fn time_task(stack: &'static Stack) {
 #[task]
 pub(crate) async fn syslog_task(stack: &'static Stack, server: Syslog) {
     syslog::run(stack, server).await
+}
+
+/// Samples, log and events at an MQTT broker.
+#[task]
+pub(crate) async fn mqtt_task(node: &'static Node, stack: &'static Stack, broker: Peer, config: Mqtt, boot: u32) {
+    mqtt::run(node, stack, broker, config, boot).await
 }
 
 /// The log and the samples for a client that reads defmt frames.

@@ -15,6 +15,7 @@ mod discovery;
 mod http;
 mod image;
 mod malformed;
+mod mqtt;
 mod network;
 mod page;
 mod plug;

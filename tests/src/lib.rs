@@ -7,7 +7,7 @@
 //! - [`python`]: programs from PyPI
 //! - [`slots`]: at most two nodes at a time on this machine
 //! - [`dhcp`], [`ntp`], [`mdns`], [`radv`]: the other side of the node's protocols, written from the RFCs
-//! - [`program`], [`syslog`]: servers of others, started and stopped
+//! - [`program`], [`syslog`], [`mqtt`]: servers of others, started and stopped
 //! - [`http`], [`metrics`]: a keep-alive client and a reader of Prometheus' text format
 //! - [`frames`], [`packet`], [`malformed`]: raw Ethernet, and frames that no sane peer sends
 #![forbid(unsafe_code)]
@@ -20,6 +20,7 @@ pub mod lab;
 pub mod malformed;
 pub mod mdns;
 pub mod metrics;
+pub mod mqtt;
 pub mod node;
 pub mod ntp;
 pub mod packet;

@@ -84,11 +84,17 @@ pub enum Event {
     SshMalformed,
     /// An SSH client was too slow to log in, or idle for too long.
     SshTimeout,
+    /// An MQTT broker has accepted the node.
+    MqttConnected,
+    /// An MQTT broker could not be reached, or refused the node.
+    MqttFailed,
+    /// An MQTT broker refused a message.
+    MqttRefused,
 }
 
 impl Event {
     /// Every event with its name, in the order of the counters.
-    pub const ALL: [(Self, &'static str); 38] = [
+    pub const ALL: [(Self, &'static str); 41] = [
         (Self::EthernetMalformed, "ethernet_malformed"),
         (Self::EthernetForeign, "ethernet_foreign"),
         (Self::ArpMalformed, "arp_malformed"),
@@ -127,6 +133,9 @@ impl Event {
         (Self::SshDropped, "ssh_dropped"),
         (Self::SshMalformed, "ssh_malformed"),
         (Self::SshTimeout, "ssh_timeout"),
+        (Self::MqttConnected, "mqtt_connected"),
+        (Self::MqttFailed, "mqtt_failed"),
+        (Self::MqttRefused, "mqtt_refused"),
     ];
 }
 

@@ -24,6 +24,7 @@ mod filter;
 mod groups;
 pub mod http;
 pub mod mdns;
+pub mod mqtt;
 pub mod ping;
 pub mod portal;
 mod random;

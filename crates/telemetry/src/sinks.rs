@@ -26,6 +26,7 @@ sinks! {
     certificate,
     console,
     json,
+    mqtt,
     page,
     prometheus,
 }

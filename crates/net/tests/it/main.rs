@@ -8,6 +8,7 @@ mod lab;
 mod loss;
 mod malformed;
 mod mdns;
+mod mqtt;
 mod portal;
 mod services;
 mod syslog;

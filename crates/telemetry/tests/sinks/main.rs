@@ -5,6 +5,7 @@ mod exposition;
 mod fixture;
 mod html;
 mod json;
+mod mqtt;
 
 use std::io::Write;
 

@@ -1,0 +1,93 @@
+//! Telemetry at a real MQTT broker: mosquitto, read by `mosquitto_sub`.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tests::lab::{HOST, Lab};
+use tests::mqtt::{Broker, Subscriber};
+use tests::node::{BOOT, Rig};
+
+/// How often the broker is stopped and started.
+const RESTARTS: usize = 20;
+/// Longest until a node has found out that its broker is back: its longest pause between two attempts, and some more.
+const RETURN: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_broker_that_is_restarted_twenty_times_gets_every_message() -> Result<()> {
+    let Some(lab) = Lab::private("MQTT")? else { return Ok(()) };
+    let Some(mut broker) = Broker::start()? else { return Ok(()) };
+    let subscriber = Subscriber::start("collector", "rack/#")?;
+    let rig = Rig::boot_in(lab, &format!("mqtt={HOST} mqtt-topic=rack name=pi-mq"), |_| ())?;
+    let wait = |what: &str, is: &dyn Fn(&str, &str) -> bool| {
+        let found = subscriber.wait_for(what, RETURN, |message| is(&message.topic, &message.payload));
+        found.with_context(|| format!("{}\n{}", rig.node.last_words(), broker_log(&broker)))
+    };
+    wait("online", &|topic, payload| topic == "rack/pi-mq/status" && payload == "online")?;
+    let birth = wait("the birth", &|topic, _| topic == "rack/pi-mq/birth")?.json()?;
+    ensure!(birth["name"] == "pi-mq" && birth["boot"].as_str().is_some_and(|boot| boot.len() == 6), "{birth}");
+    // Not the first one: core 0 may not have slept before it, and zeros are left out.
+    let sample =
+        wait("a sample", &|topic, payload| topic == "rack/pi-mq/sample" && payload.contains(r#""0,idle":"#))?.json()?;
+    let metrics = &sample["metrics"];
+    ensure!(metrics["node_cpu_seconds_total"]["0,idle"].is_number(), "{sample}");
+    ensure!(metrics["minipirack_uptime_seconds"].is_number() && sample["seq"].is_u64(), "{sample}");
+    wait("an event", &|topic, payload| {
+        topic.ends_with("/event") && payload.contains(r#""event":"link","value":"up""#)
+    })?;
+    wait("a log line", &|topic, payload| topic.ends_with("/log") && payload.contains("booted in"))?;
+    for round in 0..RESTARTS {
+        rig.node.console().send_line(&format!("note before-{round}."))?;
+        broker.stop()?;
+        rig.node.console().send_line(&format!("note away-{round}."))?;
+        // For three of them the node is kept waiting, so that messages pile up.
+        let end = Instant::now() + Duration::from_secs(if round % 7 == 3 { 6 } else { 0 });
+        tests::wait::until("time to pass", RETURN, || Ok((Instant::now() >= end).then_some(())))?;
+        broker.restart()?;
+        let note = format!("note: away-{round}.");
+        subscriber
+            .wait_for(&note, RETURN, |message| message.payload.contains(&note))
+            .with_context(|| format!("{}\n{}", rig.node.last_words(), broker_log(&broker)))?;
+    }
+    let mut came = BTreeMap::new();
+    let (mut twice, mut newest) = (0, 0);
+    for message in subscriber.messages() {
+        if message.topic.ends_with("/status") || message.topic.ends_with("/birth") {
+            continue;
+        }
+        let json = message.json()?;
+        ensure!(json["lost"] == 0 && json["boot"] == birth["boot"], "{json}");
+        let seq = json["seq"].as_u64().context("no seq")?;
+        match came.insert(seq, message.payload.clone()) {
+            // The same number is the same message: a duplicate that can be told.
+            Some(former) => {
+                ensure!(former == message.payload, "{seq} is {former} and {}", message.payload);
+                twice += 1;
+            }
+            None => {
+                ensure!(seq == newest + 1, "{seq} came after {newest}");
+                newest = seq;
+            }
+        }
+    }
+    for round in 0..RESTARTS {
+        for note in [format!("note: before-{round}."), format!("note: away-{round}.")] {
+            ensure!(came.values().any(|payload| payload.contains(&note)), "{note} never came");
+        }
+    }
+    tests::lab::say(&format!("MQTT: {newest} messages over {RESTARTS} restarts, none lost, {twice} came twice"));
+    // The broker tells of a node that is gone, to new subscribers too.
+    let lab = rig.lab;
+    drop(rig.node);
+    let late = Subscriber::start("late", "rack/+/status")?;
+    late.wait_for("offline", BOOT, |message| message.payload == "offline")?;
+    drop(lab);
+    Ok(())
+}
+
+/// Returns the end of the broker's log.
+fn broker_log(broker: &Broker) -> String {
+    let log = broker.log();
+    let lines: Vec<_> = log.lines().rev().take(20).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
