@@ -1,4 +1,4 @@
-//! The black box: the last crash reports, in memory that survives a reset; beside it the [journal](crate::journal).
+//! The black box: the last crash reports, in memory that survives a reset; beside it the journal.
 //!
 //! RAM keeps its content through a watchdog reset, as long as nobody else writes there: the kernel puts a [`Memory`] into
 //! a section that is not initialised, outside of what the firmware loads the next image to, and cleans the data cache

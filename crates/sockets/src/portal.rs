@@ -1,4 +1,4 @@
-//! The other side of the sockets, for who provides the network: `net` on core 0, [`loopback`](crate::loopback) in tests.
+//! The other side of the sockets, for who provides the network: `net` on core 0, `loopback` in tests.
 //!
 //! A provider takes a [`Guest`] out of each place ([`Network::next_guest`]), carries out its orders, and moves bytes between
 //! its rings and the network until it is dropped.
