@@ -118,4 +118,9 @@ impl Node {
         drop(state);
         self.sample_news.sender().send(sample.at_us);
     }
+
+    /// Takes in how the network has changed since the last sample.
+    pub(crate) fn update_network(&self, net: NetInfo) {
+        self.state.borrow_mut().net = net;
+    }
 }

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use drivers::mailbox::{self, Clock as FirmwareClock, ClockRate, GetThrottled, Mailbox, Property, Temperature};
+use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Instant, Ticker};
 use hal::dma::DmaPool;
 use log::info;
@@ -74,7 +75,12 @@ pub(crate) async fn run(node: &Node, stack: &Stack, mailbox: &SharedMailbox, mem
             network_seen = stack.progress();
             NETWORK_PROGRESS.fetch_add(1, Ordering::Relaxed);
         }
-        ticker.next().await;
+        // Who looks right after a change, as at boot, must not see the state before it.
+        let mut epoch = stack.epoch();
+        while let Either::Second(changed) = select(ticker.next(), stack.wait_epoch(epoch)).await {
+            epoch = changed;
+            node.update_network(shown(&stack.status(), sample.at_us));
+        }
         if !is_told {
             // Not earlier: only now has every task what it needs.
             is_told = true;
