@@ -198,6 +198,9 @@ impl Lan7800 {
     fn write_fifo_control(&mut self, address: u16, value: u32, disabled: u32) -> bool {
         let old = self.register(address);
         let was_on = old & FCT_EN != 0;
+        if address == FCT_TX_CTL && !was_on && value & FCT_EN != 0 && !self.is(MAC_TX, MAC_EN) {
+            self.core.mistakes.add(|| "FCT_TX_CTL: on before the MAC that takes what is in it".into());
+        }
         if value & FCT_RST != 0 && was_on {
             self.core.mistakes.add(|| format!("FIFO {address:#x} reset while it is on"));
         }
@@ -217,6 +220,10 @@ impl Lan7800 {
         let was_on = old & MAC_EN != 0;
         if address == MAC_RX && was_on && (old ^ value) >> 16 != 0 {
             self.core.mistakes.add(|| "MAC_RX: the frame size changes while the receiver is on".into());
+        }
+        // Linux lan78xx.c, `lan78xx_start_rx_path` and `lan78xx_start_tx_path`.
+        if address == MAC_RX && !was_on && value & MAC_EN != 0 && !self.is(FCT_RX_CTL, FCT_EN) {
+            self.core.mistakes.add(|| "MAC_RX: on before its FIFO, which then gets a part of a frame".into());
         }
         let mut new = value & !MAC_DISABLED | old & MAC_DISABLED & !value;
         if was_on && value & MAC_EN == 0 {

@@ -15,7 +15,7 @@ use crate::usbnet::{
 /// How long a burst waits for more frames, in units of 16.667 ns: see the module.
 const BULK_IN_DELAY: u32 = 0x0800;
 /// Both FIFOs, and the longest burst (Linux `MAX_RX_FIFO_SIZE`, `MAX_TX_FIFO_SIZE`, `DEFAULT_BURST_CAP_SIZE`; NetBSD
-/// `MUE_7800_BUFSIZE`).
+/// `MUE_7800_MAX_RX_FIFO_SIZE`, `MUE_7800_MAX_TX_FIFO_SIZE`).
 const FIFO_LEN: u32 = 12 * 1024;
 /// Blocks of 512 bytes in the receive FIFO from which on, and down to which, the other end is asked to pause, at high
 /// speed (Linux `lan78xx_update_flowcontrol`, NetBSD `mue_miibus_statchg`).
@@ -89,7 +89,9 @@ impl Chip for Lan78xx<'_, '_> {
     }
 
     /// Resets the chip and its PHY, sets both up and starts them. The order is that of Linux `lan78xx_reset` and
-    /// `lan78xx_open`.
+    /// `lan78xx_open`. Where data gets to next is started first: the MAC's transmitter before the transmit FIFO, the receive
+    /// FIFO before the MAC's receiver, of which it would otherwise get a part of a frame (Linux `lan78xx_start_tx_path`,
+    /// `lan78xx_start_rx_path`; NetBSD `mue_chip_init` and then `mue_setmtu`).
     async fn start(&mut self, board: &BoardInfo, bursts: Bursts) -> Result<Started, UsbNicError> {
         let registers = self.registers;
         let chip_id = registers.read(ID_REV).await?;
@@ -127,8 +129,8 @@ impl Chip for Lan78xx<'_, '_> {
         // The longest frame may only be set while the receiver is off.
         let off = MAC_RX_MAX_SIZE | MAC_RX_FCS_STRIP | MAC_ON;
         registers.modify(MAC_RX, off, (RX_LEN_MAX as u32) << MAC_RX_MAX_SIZE_SHIFT).await?;
-        registers.modify(MAC_RX, 0, MAC_ON).await?;
         registers.modify(FCT_RX_CTL, 0, FCT_ON).await?;
+        registers.modify(MAC_RX, 0, MAC_ON).await?;
         Ok(Started { mac, chip_id, phy_id })
     }
 

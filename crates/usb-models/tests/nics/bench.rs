@@ -148,8 +148,8 @@ pub(crate) fn running_lan7800() -> Bench<Lan7800> {
     bench.write(0x108, 1);
     bench.write(0xC4, 1 << 31);
     bench.write(0x104, 1518 << 16);
-    bench.write(0x104, 1518 << 16 | 1);
     bench.write(0xC0, 1 << 31);
+    bench.write(0x104, 1518 << 16 | 1);
     bench.pass(2_000_000);
     bench
 }

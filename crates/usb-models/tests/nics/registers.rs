@@ -2,7 +2,7 @@
 
 use usb_models::device::Answer;
 
-use crate::bench::{lan7800, lan9514};
+use crate::bench::{lan7800, lan9514, running_lan7800};
 
 #[test]
 fn the_chips_say_who_they_are() {
@@ -144,4 +144,15 @@ fn statistics_have_their_length() {
     assert_eq!(bench.request(0xC0, 0xA2, 1, 40, &[]), Answer::Data(vec![0; 40]));
     bench.assert_no_mistakes();
     assert_eq!(lan7800().request(0xC0, 0xA2, 0, 188, &[]), Answer::Data(vec![0; 188]));
+}
+
+#[test]
+fn where_data_gets_to_next_must_be_on_first() {
+    let mut bench = lan7800();
+    bench.write(0x104, 1);
+    bench.assert_mistake("MAC_RX: on before its FIFO");
+    let mut bench = lan7800();
+    bench.write(0xC4, 1 << 31);
+    bench.assert_mistake("FCT_TX_CTL: on before the MAC");
+    running_lan7800().assert_no_mistakes();
 }
