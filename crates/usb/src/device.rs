@@ -11,7 +11,9 @@ use hal::dma::DmaBuffer;
 use crate::bus::{Bus, Place, SMALL_BUFFER_LEN};
 use crate::descriptor::{Configuration, DeviceDescriptor, EndpointDescriptor, Interface};
 use crate::dwc2::pace::next_poll;
-use crate::host::{Completion, Direction, Endpoint, Kind, Pid, Request, Speed, TransferError, TransferId, Translator};
+use crate::host::{
+    Completion, Direction, Endpoint, Kind, Pid, Rejected, Request, Speed, TransferError, TransferId, Translator,
+};
 use crate::setup::Setup;
 
 /// Errors in a row after which an interrupt endpoint is given up: disturbances on the bus pass (Linux `hub_irq`).
@@ -277,7 +279,8 @@ impl Transfer<'_, '_> {
         } else {
             match bus.host().start(request, cx) {
                 Ok(id) => TransferState::Started(id),
-                Err(request) => TransferState::Waiting(request),
+                Err(Rejected::Busy(request)) => TransferState::Waiting(request),
+                Err(Rejected::Over(completion)) => TransferState::Done(Some(completion)),
             }
         };
     }

@@ -39,20 +39,21 @@ use thiserror::Error;
 use self::identity::Identity;
 use self::registers::{Register, RegisterAccess};
 use self::state::State;
-use crate::host::{Completion, HostController, Request, SettleTimes, Speed, TransferId};
+use crate::host::{Completion, HostController, Rejected, Request, SettleTimes, Speed, TransferId};
 
-/// How long the AHB master may take to become idle, a core reset to end and a FIFO to be flushed. Linux waits 10 to 50 ms
-/// (`dwc2_core_reset`, `dwc2_flush_rx_fifo`).
+/// How long the AHB master may take to become idle, a core reset to end and a FIFO to be flushed. Linux waits 10 ms for
+/// each (6.12, `dwc2_core_reset`, `dwc2_flush_rx_fifo`), U-Boot a second (functions of the same names, dwc2_core.c).
 const CORE_TIMEOUT: Duration = Duration::from_millis(50);
-/// How long the core takes from FORCE_HOST to host mode at least: 25 ms in Linux (`dwc2_force_mode`).
+/// How long the core takes from FORCE_HOST to host mode at least (Linux commit 97e463886b87, by Synopsys: "25ms according to
+/// the databook").
 const FORCE_MODE_TIME: Duration = Duration::from_millis(25);
 /// How long it may take after that. A filter on the ID pin delays it by up to 100 ms: Linux waits for 110 ms
-/// (`dwc2_wait_for_mode`), U-Boot's first driver (`dwc_otg_core_reset`) and Circle sleep for 100 ms. Until then the registers of a host do not
-/// exist, and what is written there is lost.
+/// (`dwc2_wait_for_mode`), U-Boot for a second (`dwc2_core_reset`), Circle sleeps for 100 ms (`CDWHCIDevice::Reset`). Until
+/// then the registers of a host do not exist, and what is written there is lost.
 const HOST_MODE_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// FIFO sizes in words: receive, non-periodic and periodic transmit. Those of Linux for the BCM2835
-/// (`dwc2_set_bcm_params` for the receive FIFO; the rest of its 4,080 words shared as there).
+/// FIFO sizes in words: receive (Linux for the BCM2835, `dwc2_set_bcm_params`), non-periodic and periodic transmit (U-Boot
+/// dwc2.h, `DWC2_HOST_NPERIO_TX_FIFO_SIZE` and `DWC2_HOST_PERIO_TX_FIFO_SIZE`; Linux leaves the reset values).
 const RX_FIFO: u32 = 774;
 const NON_PERIODIC_FIFO: u32 = 256;
 const PERIODIC_FIFO: u32 = 512;
@@ -128,7 +129,7 @@ impl<R: RegisterAccess> Controller<R> {
     /// See [`InitError`].
     pub async fn init(&self) -> Result<(), InitError> {
         let gsnpsid = self.read(Register::Gsnpsid);
-        // "OT2": Linux `dwc2_check_core_version`.
+        // "OT" and release 2: Linux `dwc2_check_core_version` and U-Boot `dwc2_init_common` look at the letters.
         if gsnpsid >> 12 != 0x4F542 {
             return Err(InitError::NotThere { gsnpsid });
         }
@@ -267,17 +268,20 @@ impl<R: RegisterAccess> HostController for Controller<R> {
         self.with(State::enabled_speed)
     }
 
-    fn start(&self, request: Request, cx: &mut Context<'_>) -> Result<TransferId, Request> {
-        self.with(|state| state.start_transfer(request, cx))
+    fn start(&self, request: Request, cx: &mut Context<'_>) -> Result<TransferId, Rejected> {
+        let outcome = self.with(|state| state.start_transfer(request, cx));
+        if let Err(Rejected::Busy(Request { deadline: Some(at), .. })) = &outcome {
+            wake_at(*at, cx);
+        }
+        outcome
     }
 
     fn poll(&self, id: TransferId, cx: &mut Context<'_>) -> Poll<Completion> {
-        let (outcome, wake_at) = self.with(|state| state.poll_transfer(id, cx));
+        let (outcome, again_at) = self.with(|state| state.poll_transfer(id, cx));
         if outcome.is_pending()
-            && let Some(at) = wake_at
+            && let Some(at) = again_at
         {
-            // Has the time driver wake this task; a timer that is dropped still does.
-            let _ = pin!(Timer::at(at)).poll(cx);
+            wake_at(at, cx);
         }
         outcome
     }
@@ -293,4 +297,9 @@ impl<R: RegisterAccess> HostController for Controller<R> {
     fn abort(&self, address: u8) {
         self.with(|state| state.abort(|endpoint| endpoint == address));
     }
+}
+
+/// Has the time driver wake a task: a timer that is dropped still does.
+fn wake_at(at: Instant, cx: &mut Context<'_>) {
+    let _ = pin!(Timer::at(at)).poll(cx);
 }

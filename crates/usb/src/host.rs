@@ -145,6 +145,15 @@ pub struct Completion {
     pub next_pid: Pid,
 }
 
+/// What becomes of a request that is not started.
+#[derive(Debug)]
+pub enum Rejected {
+    /// It must wait: every channel is busy.
+    Busy(Request),
+    /// It is over: no channel became free before its deadline, or the root port is disabled.
+    Over(Completion),
+}
+
 /// Names a started transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransferId {
@@ -169,8 +178,8 @@ pub struct SettleTimes {
 
 impl SettleTimes {
     /// For real devices. Debounce is 100 ms (USB 2.0, 7.1.7.3: TATTDB); the specification's minimum for the others, 10 and 2 ms,
-    /// is too short for some: Linux rests 10 + 40 ms after a reset (`hub_port_reset`), 10 ms after SET_ADDRESS
-    /// (`hub_set_address`) and 100 ms between attempts (`hub_port_init`).
+    /// is too short for some: Linux rests 10 + 40 ms after a reset (`hub_port_reset`), 10 ms after SET_ADDRESS and 100 ms
+    /// between attempts (`hub_port_init`).
     pub const REAL: Self = Self {
         debounce: Duration::from_millis(100),
         reset: Duration::from_millis(50),
@@ -208,8 +217,9 @@ pub trait HostController {
     ///
     /// # Errors
     ///
-    /// Gives the request back when every channel is busy; the waker in `cx` is then called when one is free.
-    fn start(&self, request: Request, cx: &mut Context<'_>) -> Result<TransferId, Request>;
+    /// [`Rejected::Busy`] gives the request back; the waker in `cx` is then called when a channel is free, at the request's
+    /// deadline, and when transfers are aborted. See [`Rejected`] for the other case.
+    fn start(&self, request: Request, cx: &mut Context<'_>) -> Result<TransferId, Rejected>;
 
     /// Ready when the transfer is done; its name is then void.
     fn poll(&self, id: TransferId, cx: &mut Context<'_>) -> Poll<Completion>;

@@ -20,6 +20,10 @@ use crate::dma::FakeDma;
 const CHANNELS: usize = 8;
 /// How long silicon takes to become a host: the filter on the ID pin.
 const HOST_MODE_TIME: Duration = Duration::from_millis(100);
+/// GUSBCFG bits that choose the PHY, and count from a core reset on (Linux `dwc2_hs_phy_init`).
+const PHY: Gusbcfg = Gusbcfg::ULPI.union(Gusbcfg::PHY_16_BIT);
+/// A choice that is wrong for the one on the chip.
+const OTHER_PHY: Gusbcfg = Gusbcfg::PHY_16_BIT;
 /// Packets of one channel in a microframe.
 const PACKETS: usize = 4;
 
@@ -59,6 +63,8 @@ pub enum Fault {
     Hang,
     /// The channel halts and does not tell.
     SilentHalt,
+    /// The channel goes on until it is told to halt, and then halts and does not tell.
+    SilentStop,
     /// The channel halts for no reason that it tells.
     Unexplained,
     /// After the channel has halted, more bits turn up in HCINT.
@@ -80,6 +86,8 @@ struct Channel {
     /// Silicon: told to stop.
     is_stopping: bool,
     is_hung: bool,
+    /// Silicon: halts without telling when told to.
+    stops_silently: bool,
     /// Silicon: turn up in HCINT after the channel has halted.
     late_bits: u32,
     /// Silicon: the start-split was done.
@@ -104,6 +112,8 @@ struct State {
     split_data: [Vec<u8>; CHANNELS],
     /// Silicon: when it became or becomes a host. Before, the registers of a host do not exist.
     host_at: Option<Instant>,
+    /// Silicon: what GUSBCFG said of the PHY when the core was last reset.
+    phy: u32,
     /// Silicon: how long it takes from FORCE_HOST to host mode; `None` for ever.
     host_mode_time: Option<Duration>,
 }
@@ -119,7 +129,9 @@ impl Model {
         Self(Arc::new(Mutex::new(State {
             kind,
             dma,
-            registers: HashMap::new(),
+            // As a boot loader may leave it that thought of another PHY.
+            registers: HashMap::from([(key(Register::Gusbcfg), 5 << 10 | OTHER_PHY.bits())]),
+            phy: OTHER_PHY.bits(),
             hprt0: Hprt0::empty(),
             gintsts_disconnect: false,
             channels: [Channel::default(); CHANNELS],
@@ -208,6 +220,13 @@ impl Model {
     /// Lets channels halt that did not until now.
     pub fn release_hung(&self) {
         self.state().channels.iter_mut().for_each(|channel| channel.is_hung = false);
+    }
+
+    /// The same, but those that were told to halt don't tell that they have.
+    pub fn release_hung_silently(&self) {
+        for channel in self.state().channels.iter_mut().filter(|channel| channel.is_hung) {
+            (channel.is_hung, channel.stops_silently) = (false, true);
+        }
     }
 
     /// Has transfers with an endpoint held until there is data, as usb-redir may. Emulator only.
@@ -338,6 +357,11 @@ impl State {
                 let is_forced = value & Gusbcfg::FORCE_HOST.bits() != 0;
                 self.host_at = self.host_mode_time.filter(|_| is_forced).map(|time| Instant::now() + time);
             }
+            Register::Grstctl => {
+                if value & Grstctl::CORE_RESET.bits() != 0 {
+                    self.phy = self.read(Register::Gusbcfg) & PHY.bits();
+                }
+            }
             Register::Gintsts => {
                 if value & Gint::DISCONNECT.bits() != 0 {
                     self.gintsts_disconnect = false;
@@ -362,6 +386,7 @@ impl State {
     }
 
     fn write_port(&mut self, value: Hprt0) {
+        assert!(self.kind == Kind::Emulator || self.phy == 0, "the port is used with another PHY: {:#x}", self.phy);
         let w1c = value & Hprt0::W1C;
         let was_reset = self.hprt0.contains(Hprt0::RESET);
         let kept = Hprt0::CONNECTED | Hprt0::SPEED | Hprt0::OVERCURRENT;
@@ -415,6 +440,7 @@ impl State {
                 );
                 channel.hcchar = value;
                 channel.late_bits = 0;
+                channel.stops_silently = false;
             }
         }
     }

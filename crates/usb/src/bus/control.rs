@@ -8,7 +8,7 @@ use hal::dma::{CACHE_LINE, DmaBuffer, DmaPool};
 
 use super::{Bus, NoDmaMemory};
 use crate::descriptor::CONFIGURATION_LEN_MAX;
-use crate::host::{Completion, Direction, Endpoint, Pid, Request, TransferError};
+use crate::host::{Completion, Direction, Endpoint, Pid, Rejected, Request, TransferError};
 use crate::setup::Setup;
 
 /// Most bytes of a data stage: the largest message of RNDIS's control channel is 1,025 bytes (RNDIS 1.0, section 2.2.2),
@@ -139,10 +139,11 @@ impl Bus<'_> {
             if let Some(waiting) = request.take() {
                 match self.host.start(waiting, cx) {
                     Ok(started) => id = Some(started),
-                    Err(waiting) => {
+                    Err(Rejected::Busy(waiting)) => {
                         request = Some(waiting);
                         return Poll::Pending;
                     }
+                    Err(Rejected::Over(completion)) => return Poll::Ready(completion),
                 }
             }
             id.map_or(Poll::Pending, |id| self.host.poll(id, cx))

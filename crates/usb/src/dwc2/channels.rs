@@ -10,7 +10,7 @@ use rpi_pac::dwc2::{Hcchar, Hcint, Hprt0};
 use super::registers::{Channel as ChannelRegister, Register, RegisterAccess};
 use super::state::State;
 use super::transfer::{Next, Progress};
-use crate::host::{Completion, Direction, Pid, Request, TransferError, TransferId};
+use crate::host::{Completion, Direction, Pid, Rejected, Request, TransferError, TransferId};
 
 /// How long a channel may take to halt after it was told to: it finishes the packet at hand, at most a few frames.
 const HALT_TIMEOUT: Duration = Duration::from_millis(10);
@@ -94,11 +94,8 @@ impl<R: RegisterAccess> State<R> {
         }
     }
 
-    pub(super) fn start_transfer(&mut self, request: Request, cx: &mut Context<'_>) -> Result<TransferId, Request> {
-        let Some(index) = self.find_free() else {
-            self.free_wakers.register(cx.waker());
-            return Err(request);
-        };
+    pub(super) fn start_transfer(&mut self, request: Request, cx: &mut Context<'_>) -> Result<TransferId, Rejected> {
+        let Some(index) = self.find_free() else { return Err(self.reject(request, cx)) };
         let Request { endpoint, pid, buffer, len, deadline } = request;
         let direction = match endpoint.direction {
             Direction::Out => DmaDirection::ToDevice,
@@ -109,7 +106,7 @@ impl<R: RegisterAccess> State<R> {
         let fits = room <= buffer.len();
         let buffer = if fits { buffer.share_first(room, direction) } else { buffer.share_first(0, direction) };
         let Some(channel) = self.channels.get_mut(index) else {
-            return Err(Request { endpoint, pid, buffer: buffer.unshare_first(0), len, deadline });
+            return Err(Rejected::Busy(Request { endpoint, pid, buffer: buffer.unshare_first(0), len, deadline }));
         };
         channel.serial = channel.serial.wrapping_add(1);
         let id = TransferId { index, serial: channel.serial };
@@ -126,6 +123,21 @@ impl<R: RegisterAccess> State<R> {
             self.advance(index);
         }
         Ok(id)
+    }
+
+    /// Has a request wait for a channel, unless there is nothing to wait for.
+    fn reject(&mut self, request: Request, cx: &Context<'_>) -> Rejected {
+        let is_late = request.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let error = match (self.is_enabled, is_late) {
+            (false, _) => TransferError::Gone,
+            (true, true) => TransferError::Timeout,
+            (true, false) => {
+                self.free_wakers.register(cx.waker());
+                return Rejected::Busy(request);
+            }
+        };
+        self.counters.failed += 1;
+        Rejected::Over(Completion { buffer: Some(request.buffer), result: Err(error), next_pid: request.pid })
     }
 
     fn find_free(&mut self) -> Option<usize> {
@@ -461,6 +473,8 @@ impl<R: RegisterAccess> State<R> {
                 Phase::Stopping(..) | Phase::Done(_) => {}
             }
         }
+        // Those that wait for a channel look whether their device is still there.
+        self.free_wakers.wake();
     }
 
     fn read_channel(&self, index: usize, register: ChannelRegister) -> u32 {

@@ -14,8 +14,9 @@ pub struct Identity {
     /// The model differs in ways that decide speed by a factor of forty and, once, over its life:
     ///
     /// - It moves data inside the write that enables a channel, at most HCCHAR.MPS bytes per round when HCTSIZ.XFERSIZE
-    ///   is 1,536 or less (`dwc2_enable_chan`), and rounds after the first come from a timer of 250 µs. Nothing else
-    ///   looks at HCCHAR.MPS. So it is told the largest packet that fits the field, and every transfer is one round.
+    ///   is 1,536 or less (`dwc2_enable_chan`), and rounds after the first come from a timer of 250 µs. Otherwise HCCHAR.MPS
+    ///   only serves to count packets (`dwc2_handle_packet`). So it is told the largest packet that fits the field, and
+    ///   every transfer is one round.
     /// - After a NAK from an endpoint that HCCHAR says is bulk or control it tries again every 250 µs, for ever: also after
     ///   the channel was disabled, with whatever is in the registers by then, and when the device has meanwhile been
     ///   unplugged it dies of an assertion (`dwc2_work_bh` → `usb_ep_get(NULL)`). After a NAK from an interrupt endpoint
@@ -54,11 +55,11 @@ impl Identity {
 mod tests {
     use super::*;
 
-    /// Values that QEMU 10.0.2 returns.
+    /// Values that QEMU 10.0.2 returns (`dwc2_reset_enter`).
     #[test]
     fn the_emulator_is_known_by_its_registers() {
         let qemu =
-            Identity::new(0x4F54_294A, 0, 8 << 26 | 4 << 24 | 4 << 22 | 1 << 19 | 1 << 18 | 7 << 14 | 2 << 3 | 5, 0);
+            Identity::new(0x4F54_294A, 0, 8 << 26 | 4 << 24 | 4 << 22 | 1 << 19 | 1 << 18 | 7 << 14 | 2 << 3 | 6, 0);
         assert_eq!(qemu, Identity { channels: 8, has_dma: true, is_emulator: true });
     }
 

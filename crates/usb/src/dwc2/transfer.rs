@@ -1,6 +1,7 @@
 //! How one transfer goes on a channel: what to program, and what each halt means. No registers are touched here.
 //!
-//! The order in which the bits of a halt are looked at is that of Linux `dwc2_hc_chhltd_intr_dma`.
+//! The order in which the bits of a halt are looked at is that of Linux `dwc2_hc_chhltd_intr_dma`, but for what ends a transfer:
+//! that comes before what is tried again.
 
 use embassy_time::Duration;
 use rpi_pac::dwc2::{Hcchar, Hcint};

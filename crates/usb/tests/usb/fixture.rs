@@ -5,10 +5,13 @@ use embassy_futures::select::{Either3, select3};
 use embassy_time::{Duration, Timer};
 use testkit::dma::FakeDma;
 use testkit::time;
-use testkit::usb::{Kind, Machine, Model};
+use testkit::usb::ecm::Ecm;
+use testkit::usb::{Kind, Machine, Model, Node};
 use usb::bus::{Bus, Claims};
 use usb::descriptor::{Configuration, DeviceDescriptor};
+use usb::device::{Device, Pipe};
 use usb::dwc2::Controller;
+use usb::host::{Direction, Kind as EndpointKind, Speed};
 
 /// The longest a test may take in virtual time.
 const TEST_TIME: Duration = Duration::from_secs(600);
@@ -51,4 +54,21 @@ pub(crate) fn on_bus<T>(kind: Kind, plug: impl FnOnce(&Model), test: impl AsyncF
             Either3::Third(()) => panic!("the test waits for something that never happens"),
         }
     })
+}
+
+/// Plugs a high-speed adapter into the root port.
+pub(crate) fn plug(model: &Model) {
+    model.plug(Node::new(Speed::High, Box::new(Ecm::new(512))));
+}
+
+/// The bulk pipes of the fake: IN and OUT.
+pub(crate) fn pipes<'b>(device: &Device<'b>) -> (Pipe<'b>, Pipe<'b>) {
+    let data = device.configuration().interface(1, 1).unwrap();
+    let pipe = |direction| device.pipe(data.endpoint(EndpointKind::Bulk, direction).unwrap());
+    (pipe(Direction::In), pipe(Direction::Out))
+}
+
+/// Data that tells its place.
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 7 + i / 256) as u8).collect()
 }

@@ -4,4 +4,5 @@
 mod bus;
 mod fixture;
 mod start;
+mod stuck;
 mod transfers;

@@ -52,13 +52,13 @@ fn a_controller_that_stays_a_device_is_reported() {
         result
     });
     assert!(
-        matches!(result, Err(InitError::StaysDevice { gintsts, gusbcfg }) if gintsts & 1 == 0 && gusbcfg == 1 << 29),
+        matches!(result, Err(InitError::StaysDevice { gintsts, gusbcfg }) if gintsts & 1 == 0 && gusbcfg == 1 << 29 | 5 << 10),
         "{result:?}"
     );
     assert_eq!(model.read(Register::Hprt0), 0, "no power for a port that is not there");
 }
 
-/// The register values of Linux for the BCM2835: FIFO sizes, DMA with AXI waits, host mode, interrupts.
+/// FIFO sizes as Linux and U-Boot have them, DMA with AXI waits (Linux `dwc2_set_bcm_params`), host mode, interrupts.
 #[test]
 fn initialisation_writes_what_the_bcm2835_needs() {
     let (dma, _) = FakeDma::new(4096);
@@ -70,7 +70,7 @@ fn initialisation_writes_what_the_bcm2835_needs() {
         (Register::Gnptxfsiz, 256 << 16 | 774),
         (Register::Hptxfsiz, 512 << 16 | 1030),
         (Register::Gahbcfg, 1 << 5 | 1 << 4 | 1),
-        (Register::Gusbcfg, 1 << 29),
+        (Register::Gusbcfg, 1 << 29 | 5 << 10),
         (Register::Gintmsk, 1 << 29 | 1 << 25 | 1 << 24),
         (Register::Haintmsk, 0xFF),
         (Register::Hprt0, 1 << 12),

@@ -1,30 +1,15 @@
 //! Transfers on the channels of the controller, over the model of its registers: each error, deadlines, and what a frame
 //! costs.
 
-use crate::fixture::{BOTH, Setup, on_bus};
+use crate::fixture::{BOTH, Setup, on_bus, pattern, pipes, plug};
 use embassy_futures::join::join_array;
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use testkit::usb::ecm::Ecm;
 use testkit::usb::hub::Hub;
 use testkit::usb::{Fault, Kind, Model, Node};
-use usb::device::{Device, Pipe};
+use usb::device::Pipe;
 use usb::host::{Direction, Kind as EndpointKind, Speed, TransferError};
 use usb::setup::Setup as ControlRequest;
-
-fn plug(model: &Model) {
-    model.plug(Node::new(Speed::High, Box::new(Ecm::new(512))));
-}
-
-/// The bulk pipes of the fake: IN and OUT.
-fn pipes<'b>(device: &Device<'b>) -> (Pipe<'b>, Pipe<'b>) {
-    let data = device.configuration().interface(1, 1).unwrap();
-    let pipe = |direction| device.pipe(data.endpoint(EndpointKind::Bulk, direction).unwrap());
-    (pipe(Direction::In), pipe(Direction::Out))
-}
-
-fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|i| (i * 7 + i / 256) as u8).collect()
-}
 
 #[test]
 fn data_of_every_length_arrives_as_it_was_sent() {

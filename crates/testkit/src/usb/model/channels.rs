@@ -75,8 +75,14 @@ impl State {
             if channel.is_hung {
                 return;
             }
+            if channel.is_stopping && channel.stops_silently {
+                return self.halt_silently(index);
+            }
             if channel.is_stopping {
                 return self.halt(index, Hcint::empty());
+            }
+            if channel.stops_silently {
+                return;
             }
             match self.transact(index) {
                 Outcome::Halt(bits) => return self.halt(index, bits),
@@ -91,6 +97,12 @@ impl State {
         channel.hcchar &= !(Hcchar::ENABLE | Hcchar::DISABLE).bits();
         channel.is_stopping = false;
         channel.hcint |= (bits | Hcint::HALTED).bits();
+    }
+
+    fn halt_silently(&mut self, index: usize) {
+        let channel = &mut self.channels[index];
+        channel.hcchar &= !(Hcchar::ENABLE | Hcchar::DISABLE).bits();
+        channel.is_stopping = false;
     }
 
     /// One transaction.
@@ -150,7 +162,11 @@ impl State {
                 return Outcome::Later;
             }
             Some(Fault::SilentHalt) => {
-                self.channels[index].hcchar &= !Hcchar::ENABLE.bits();
+                self.halt_silently(index);
+                return Outcome::Later;
+            }
+            Some(Fault::SilentStop) => {
+                self.channels[index].stops_silently = true;
                 return Outcome::Later;
             }
             Some(Fault::LateBits) => self.channels[index].late_bits = (Hcint::HALTED | Hcint::ACK | Hcint::NAK).bits(),
