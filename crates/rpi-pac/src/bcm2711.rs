@@ -1,7 +1,7 @@
 //! BCM2711 (Pi 4B, 400, CM4): addresses and interrupts, in the low peripheral mode that the firmware selects by default.
 //!
 //! Source: BCM2711 Peripherals, section 1.2 (address map) and 6.3 (GIC interrupts: VideoCore interrupt n is SPI 96 + n);
-//! Linux bcm2711.dtsi and bcm283x.dtsi for the blocks' offsets.
+//! Linux bcm2711.dtsi and bcm283x.dtsi for the blocks' offsets (GENET: `scb`, the others: `soc`).
 
 /// Where the ARM cores see the peripherals.
 pub const PERIPHERALS: u64 = 0xfe00_0000;

@@ -1,7 +1,8 @@
 //! BCM2837, BCM2837B0 and BCM2710A1 (Pi 3B, 3B+, 3A+, CM3, CM3+, Zero 2 W): addresses and interrupts.
 //!
 //! Source of the map: ARM Peripherals, section 1.2.3, with the ARM physical base 0x3F000000 that BCM2836 and BCM2837
-//! have instead of BCM2835's 0x20000000 (Linux bcm2837.dtsi, `ranges`). Offsets: Linux bcm283x.dtsi, each node's `reg`.
+//! have instead of BCM2835's 0x20000000 (Linux bcm2837.dtsi, `ranges`). Offsets: Linux bcm283x.dtsi and
+//! bcm2835-common.dtsi, each node's `reg`.
 
 /// Where the ARM cores see the peripherals.
 pub const PERIPHERALS: u64 = 0x3f00_0000;

@@ -4,7 +4,7 @@
 //! these, by the names used below:
 //! - *Linux*: drivers/net/ethernet/broadcom/genet/bcmgenet.h and bcmgenet.c, the tables for GENET v4 and v5
 //! - *U-Boot*: drivers/net/bcmgenet.c
-//! - *OpenBSD*: sys/dev/ic/bcmgenet.c; NetBSD, FreeBSD and EDK2's GenetDxe have the same register header
+//! - *OpenBSD*: sys/dev/ic/bcmgenet.c; NetBSD, FreeBSD and EDK2's BcmGenetDxe have the same register header
 //! - *Zephyr*: drivers/ethernet/eth_bcm_genet.c
 //!
 //! What only one has is marked so.
@@ -28,7 +28,7 @@ pub const FILTERS: usize = 17;
 pub const MAJOR_V5: u32 = 6;
 /// `port_ctrl`: an external PHY for 1 Gbit/s (Linux PORT_MODE_EXT_GPHY; OpenBSD GENET_SYS_PORT_MODE_EXT_GPHY).
 pub const PORT_MODE_EXT_GPHY: u32 = 3;
-/// `rbuf_flush_ctrl`: empties the receive FIFO (Linux bcmgenet_init_dma with flush_rx, "BIT(0)").
+/// `rbuf_flush_ctrl`: empties the receive FIFO (Linux 6.12 bcmgenet_dma_disable with flush_rx, "BIT(0)").
 pub const RBUF_FLUSH: u32 = 1 << 0;
 /// `mdio.cfg`, bits 9:4: the bus runs at the reference divided by twice this plus one (Linux mdio-bcm-unimac.c
 /// unimac_mdio_clk_set).
@@ -38,7 +38,7 @@ pub const RBUF_FLUSH_RESET: u32 = 1 << 1;
 
 /// `mdio.cmd`: 1 starts; 0 when done (Linux MDIO_START_BUSY; OpenBSD GENET_MDIO_START_BUSY).
 pub const MDIO_START_BUSY: u32 = 1 << 29;
-/// `mdio.cmd`: nobody answered (Linux MDIO_READ_FAIL; Zephyr MDIO_READ_FAIL).
+/// `mdio.cmd`: nobody answered (Linux and U-Boot MDIO_READ_FAIL).
 pub const MDIO_READ_FAIL: u32 = 1 << 28;
 /// `mdio.cmd`: read (Linux MDIO_RD; OpenBSD GENET_MDIO_READ).
 pub const MDIO_READ: u32 = 2 << 26;
@@ -59,7 +59,7 @@ pub const DMA_EN: u32 = 1 << 0;
 /// `dma.ctrl`: ring 0 runs; ring n is n bits further (Linux DMA_RING_BUF_EN_SHIFT; U-Boot the same).
 pub const DMA_RING_EN_SHIFT: u32 = 1;
 /// Bits of `dma.ctrl` and `dma.status` that are in use: the status is the complement of what runs (measured on a Pi 4B
-/// 1.5: ctrl 0x3 with status 0x3fffc, ctrl 0x3f with status 0x3ffc0; Linux bcmgenet_tdma_disable waits for these bits).
+/// 1.5: ctrl 0x3 with status 0x3fffc, ctrl 0x3f with status 0x3ffc0; Linux bcmgenet_tdma_disable, since 6.15, waits for these bits).
 pub const DMA_CTRL_MASK: u32 = (1 << (RINGS + 1)) - 1;
 /// `dma.scb_burst_size` of BCM2711, whose bus takes no longer ones (Linux bcm2711 platform data; U-Boot
 /// DMA_MAX_BURST_LENGTH).

@@ -1,11 +1,12 @@
 //! RNG200, the random number generator of BCM2711.
 //!
-//! Sources: Linux drivers/char/hw_random/iproc-rng200.c; Circle include/circle/bcm2711.h and lib/bcmrandom.cpp have the same
-//! offsets and values. Offsets from the peripheral base + 0x104000.
+//! Sources: Linux drivers/char/hw_random/iproc-rng200.c, in Raspberry Pi's own Linux with `bcm2711_rng200_init` and
+//! `bcm2711_rng200_read`; Circle include/circle/bcm2711.h and lib/bcmrandom200.cpp. "Both" below are these functions and
+//! Circle: Linux proper just sets bit 0 of `control`. Offsets from the peripheral base + 0x104000.
 
 use safe_mmio::fields::{ReadOnly, ReadPure, ReadPureWrite};
 
-/// `control` bits that turn the generator on, all together (Linux, RNG_CTRL_RNG_RBGEN_MASK).
+/// `control` bits that turn the generator on, all together (both sources: RNG_CTRL_RNG_RBGEN_MASK).
 pub const CONTROL_GENERATE: u32 = 0x1fff;
 /// `control`: a bit is sampled each microsecond (both sources: divider 3).
 pub const CONTROL_1_MHZ: u32 = 3 << 13;

@@ -73,8 +73,8 @@ impl Layout {
         NTH_LEN.next_multiple_of(self.table_alignment)
     }
 
-    /// Returns the first place for a frame that is not before `from`. Linux `cdc_ncm_setup` takes the header of the frame off the
-    /// remainder, too.
+    /// Returns the first place for a frame that is not before `from`. Linux `cdc_ncm_fix_modulus` takes the header of the
+    /// frame off the remainder, too.
     fn place(&self, from: usize) -> usize {
         let payload = from + ETHERNET_HEADER_LEN;
         let over = payload % self.divisor;

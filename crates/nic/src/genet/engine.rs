@@ -53,7 +53,7 @@ const NO_LIMIT: u32 = 0;
 /// The count of discarded frames is set back beyond this (Linux bcmgenet_desc_rx: at three quarters).
 const DISCARDS_MAX: u16 = 0xc000;
 /// How long nothing may be sent while frames wait and the link is up. A partner that asks to pause can do so for 0.34 s
-/// at 100 Mbit/s, again and again; Linux waits for 5 s.
+/// at 100 Mbit/s, again and again; Linux waits as long (bcmgenet_probe, watchdog_timeo).
 const TX_STALL: Duration = Duration::from_secs(2);
 /// How long frames may get lost in a full FIFO while there are buffers and none is filled.
 const RX_STALL: Duration = Duration::from_secs(2);
@@ -433,8 +433,8 @@ impl Watch {
     }
 }
 
-/// Stops a DMA, then its rings. Only of the whole is it known that it says when it stands still (Linux bcmgenet_dma_teardown
-/// waits for no more; others not at all).
+/// Stops a DMA, then its rings. Only of the whole is it known that it says when it stands still (Linux 6.12
+/// bcmgenet_dma_teardown waits for no more; others not at all).
 async fn stop(
     dma: &mut UniqueMmioPointer<'_, Dma>,
     direction: &'static str,

@@ -49,7 +49,7 @@ impl Mac<'_> {
         }
     }
 
-    /// Throws away what is in the FIFOs. Both DMAs must stand still (Linux bcmgenet_init_dma).
+    /// Throws away what is in the FIFOs. Both DMAs must stand still (Linux 6.12 bcmgenet_dma_disable).
     pub(crate) async fn flush(&mut self) {
         field!(self.umac, tx_flush).write(1);
         Timer::after(PULSE).await;
@@ -152,8 +152,7 @@ impl Mac<'_> {
         field!(self.umac, cmd).write((keep | command(mode) | Command::TX_EN | Command::RX_EN).bits());
     }
 
-    /// Follows the PHY. What is enabled stays so: frames on their way out drain into nothing (Linux
-    /// bcmgenet_mac_link_down).
+    /// Follows the PHY. What is enabled stays so: frames on their way out drain into nothing (Linux bcmgenet_mii_setup).
     pub(crate) fn link_down(&mut self) {
         let oob = RgmiiOob::from_bits_retain(field!(self.ext, rgmii_oob_ctrl).read());
         field!(self.ext, rgmii_oob_ctrl).write((oob - RgmiiOob::LINK).bits());

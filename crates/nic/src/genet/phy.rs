@@ -1,5 +1,5 @@
 //! The PHY: BCM54213PE (Pi 4B, 400) or BCM54210PE (CM4), at MDIO address 1 (Linux bcm2711-rpi-4-b.dts, phy1), on a
-//! CM4 at 0 (bcm2711-rpi-cm4.dts).
+//! CM4 at 0 (bcm2711-rpi-cm4.dtsi).
 //!
 //! What the boot loader has negotiated is kept when it is what is wanted: renegotiating costs some seconds without link.
 

@@ -1,5 +1,5 @@
 //! How frames are packed into transfers (LAN7800 data sheet, chapter on the FIFO controller; Linux `lan78xx_rx` and
-//! `lan78xx_tx_prep`, NetBSD `mue_rxeof` and `mue_encap`).
+//! `lan78xx_fill_tx_cmd_words`, NetBSD `mue_rxeof` and `mue_encap`).
 //!
 //! Received: ten bytes of status (two words and a half), the frame with its FCS, and padding to a word; then the next. To be
 //! sent: two command words and the frame; frames of a batch start on words.

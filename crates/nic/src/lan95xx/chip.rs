@@ -14,7 +14,7 @@ use crate::usbnet::{
 
 /// How long a burst waits for more frames, in units of 16.667 ns: see the module.
 const BULK_IN_DELAY: u32 = 0x2000;
-/// Most packets in a burst: of 64 bytes, at full speed, FreeBSD allows 128.
+/// Most packets in a burst: of 64 bytes, at full speed, FreeBSD allows 128 (`smsc_chip_init`).
 const BURST_CAP_MAX: u32 = 128;
 /// EtherType of a VLAN tag (IEEE 802.1Q).
 const VLAN: u32 = 0x8100;
@@ -75,7 +75,8 @@ impl Chip for Lan95xx<'_, '_> {
         Lan95xxFraming { receive_len }
     }
 
-    /// Resets the chip and its PHY, sets both up and starts them. The order is that of Linux `smsc95xx_reset`.
+    /// Resets the chip and its PHY, sets both up and starts them. The order is that of FreeBSD `smsc_chip_init` and of Linux
+    /// `smsc95xx_reset` (which up to 5.9 did the PHY's part, too), but what HW_CFG gets in two steps there it gets in one.
     async fn start(&mut self, board: &BoardInfo, bursts: Bursts) -> Result<Started, UsbNicError> {
         let registers = self.registers;
         let chip_id = registers.read(ID_REV).await?;
@@ -120,7 +121,7 @@ impl Chip for Lan95xx<'_, '_> {
         self.phy
     }
 
-    /// As Linux `smsc95xx_link_reset` and FreeBSD `smsc_miibus_statchg`.
+    /// As Linux `smsc95xx_mac_update_fullduplex` and `smsc95xx_phy_update_flowcontrol`, and FreeBSD `smsc_miibus_statchg`.
     async fn set_link(&mut self, link: Negotiated) -> Result<(), UsbNicError> {
         self.mac_cr &= !(MAC_CR_FDPX | MAC_CR_RCVOWN);
         self.mac_cr |= if link.is_full_duplex { MAC_CR_FDPX } else { MAC_CR_RCVOWN };
