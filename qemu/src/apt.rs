@@ -2,8 +2,12 @@
 //!
 //! Sources: sources.list(5) and deb822(5) of apt 2.6. Only what is needed to add a suite of the same mirror is kept.
 
+pub mod world;
+
 use std::fs;
 use std::path::Path;
+
+use anyhow::{Context, Result, bail};
 
 /// Places of binary packages: one stanza of a `.sources` file, or one `deb` line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,6 +68,26 @@ impl Source {
 pub fn os_release(text: &str, key: &str) -> String {
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     value.unwrap_or_default().trim().trim_matches('"').to_owned()
+}
+
+/// Returns the mirror that this machine gets Debian from, with its component `main` for any architecture.
+///
+/// # Errors
+/// When this system is not Debian, or has no source of its own suite.
+pub fn debian_mirror() -> Result<Source> {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let (id, codename) = (os_release(&release, "ID"), os_release(&release, "VERSION_CODENAME"));
+    mirror_of(&id, &codename, &sources_of(Path::new("/etc/apt")))
+}
+
+fn mirror_of(id: &str, codename: &str, sources: &[Source]) -> Result<Source> {
+    if id != "debian" {
+        bail!("this system is not Debian");
+    }
+    let mirror = sources.iter().find(|source| source.has_main_of(codename));
+    let mut mirror = mirror.with_context(|| format!("no source of apt has {codename}"))?.with_suite(codename);
+    mirror.options.retain(|(name, _)| !name.eq_ignore_ascii_case("Architectures"));
+    Ok(mirror)
 }
 
 /// Reads every source under `etc_apt` (`/etc/apt`). Files that can't be read are passed over, as apt does.
@@ -243,6 +267,19 @@ Components: main
             [("Architectures".into(), "amd64 arm64".into()), ("Signed-By".into(), "/k.gpg".into())]
         );
         assert!(sources[1].to_deb822().contains("Architectures: amd64 arm64\nSigned-By: /k.gpg\n"));
+    }
+
+    #[test]
+    fn packages_come_from_the_mirror_that_the_machine_uses() {
+        let sources = parse_list(
+            "deb http://s/debian-security bookworm-security main\n\
+             deb [arch=amd64 signed-by=/k.gpg] http://m/debian bookworm main contrib\n",
+        );
+        let mirror = mirror_of("debian", "bookworm", &sources).unwrap();
+        let text = "Types: deb\nURIs: http://m/debian\nSuites: bookworm\nComponents: main\nSigned-By: /k.gpg\n";
+        assert_eq!(mirror.to_deb822(), text);
+        assert!(mirror_of("ubuntu", "bookworm", &sources).is_err());
+        assert!(mirror_of("debian", "trixie", &sources).is_err());
     }
 
     #[test]
