@@ -1,13 +1,13 @@
 //! The log and the samples as defmt frames, read by stock `defmt-print` with the image's ELF file.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket, sockopt::RcvBuf};
+use tests::defmt::Printer;
 use tests::lab::Lab;
 use tests::node::{self, BOOT, PATIENCE, Rig};
 use tests::program::tool;
@@ -16,55 +16,6 @@ use tests::wait;
 const PORT: u16 = 7777;
 /// Notes that are written while a client does not read: more than its buffers and the log's ring hold.
 const FLOOD: usize = 600;
-
-/// A running `defmt-print` and what it has printed.
-struct Printer {
-    child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
-}
-
-impl Printer {
-    /// Connects to the node, or returns `None` where the program is not installed.
-    fn connect(address: SocketAddr) -> Result<Option<Self>> {
-        let mut command = Command::new(tool("defmt-print"));
-        command.arg("-e").arg(&node::kit()?.elf).args(["tcp", "--host", &address.ip().to_string()]);
-        let started = command.args(["--port", &PORT.to_string()]).stdout(Stdio::piped()).spawn();
-        let Ok(mut child) = started else {
-            tests::lab::say(
-                "NOT TESTED (needs `cargo install --locked --root target/tools defmt-print@1.0.0`): defmt frames",
-            );
-            return Ok(None);
-        };
-        let output = BufReader::new(child.stdout.take().context("no output")?);
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let kept = lines.clone();
-        std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                kept.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            }
-        });
-        Ok(Some(Self { child, lines }))
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn wait_for(&self, part: &str) -> Result<String> {
-        let found = wait::until(&format!("{part:?} from defmt-print"), BOOT, || {
-            Ok(self.lines().into_iter().find(|line| line.contains(part)))
-        });
-        found.with_context(|| format!("{:#?}", self.lines()))
-    }
-}
-
-impl Drop for Printer {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Connects with a receive buffer that is soon full.
 fn connect_slowly(address: SocketAddr) -> Result<TcpStream> {

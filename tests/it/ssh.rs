@@ -2,81 +2,17 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tests::malformed::Random;
 use tests::node::{PATIENCE, Rig, TestNode};
+use tests::openssh::{Done, User};
 use tests::{python, shell, wait};
 
 /// The secret that the nodes of these tests are given.
 const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-
-/// A user with a key, and another key that the node does not know.
-struct User {
-    folder: tempfile::TempDir,
-}
-
-impl User {
-    fn new() -> Result<Self> {
-        let user = Self { folder: tempfile::tempdir()? };
-        for name in ["good", "bad"] {
-            let file = user.path(name);
-            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(file).status();
-            ensure!(made.context("running ssh-keygen")?.success(), "ssh-keygen failed");
-        }
-        Ok(user)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Returns what gives the user's key to a node.
-    fn setting(&self) -> Result<String> {
-        let line = std::fs::read_to_string(self.path("good.pub"))?;
-        Ok(format!("ssh-key={}", line.split(' ').nth(1).context("no key")?))
-    }
-
-    fn ssh(&self, node: &TestNode, key: &str, options: &[&str], command: &[&str]) -> Result<Command> {
-        let address = node.tcp(22)?;
-        let mut ssh = Command::new("ssh");
-        ssh.arg("-i").arg(self.path(key)).args(["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"]);
-        ssh.args(["-o", "StrictHostKeyChecking=accept-new", "-o", "HostKeyAlias=node", "-o"]);
-        ssh.arg(format!("UserKnownHostsFile={}", self.path("known").display()));
-        ssh.args(["-p", &address.port().to_string()]).args(options);
-        ssh.arg(format!("anybody@{}", address.ip())).args(command);
-        ssh.env_remove("SSH_AUTH_SOCK").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Ok(ssh)
-    }
-
-    /// Runs a command with the good key.
-    fn run(&self, node: &TestNode, command: &str) -> Result<Done> {
-        self.run_as(node, "good", &[], command)
-    }
-
-    fn run_as(&self, node: &TestNode, key: &str, options: &[&str], command: &str) -> Result<Done> {
-        let output = self.ssh(node, key, options, &[command])?.output().context("running ssh")?;
-        Ok(Done::from(&output))
-    }
-}
-
-/// What a client has said, and with what status it ended.
-#[derive(Debug)]
-struct Done {
-    status: Option<i32>,
-    out: String,
-    errors: String,
-}
-
-impl From<&Output> for Done {
-    fn from(output: &Output) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self { status: output.status.code(), out: text(&output.stdout), errors: text(&output.stderr) }
-    }
-}
 
 /// A program that is ended with the test.
 struct Running(Child);

@@ -1,12 +1,10 @@
 //! Telemetry as programs read it: JSON, live events, a real Prometheus with a dashboard's queries, and what survives a reset.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use tests::events::Listener;
 use tests::lab::Lab;
 use tests::node::{BOOT, PATIENCE, Rig, TestNode};
 use tests::ntp::NtpServer;
@@ -74,65 +72,12 @@ fn every_json_resource_is_served_and_agrees_with_the_metrics() -> Result<()> {
     Ok(())
 }
 
-/// A client of `/api/v1/events`.
-struct Listener {
-    stream: BufReader<TcpStream>,
-    head: String,
-}
-
-impl Listener {
-    fn open(node: &TestNode, query: &str) -> Result<Self> {
-        let mut stream = TcpStream::connect_timeout(&node.tcp(80)?, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        // Of version 1.0, so that the answer has no chunks.
-        write!(stream, "GET /api/v1/events{query} HTTP/1.0\r\n\r\n")?;
-        let mut this = Self { stream: BufReader::new(stream), head: String::new() };
-        loop {
-            let line = this.line()?;
-            if line.is_empty() {
-                return Ok(this);
-            }
-            this.head.push_str(&line);
-            this.head.push('\n');
-        }
-    }
-
-    fn line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        ensure!(self.stream.read_line(&mut line).context("waiting for an event")? > 0, "the stream ended");
-        Ok(line.trim_end().to_owned())
-    }
-
-    /// Returns name, id and data of the next event.
-    fn event(&mut self) -> Result<(String, Option<u64>, Value)> {
-        let (mut name, mut id) = (String::new(), None);
-        loop {
-            let line = self.line()?;
-            match line.split_once(": ") {
-                Some(("event", value)) => name = value.to_owned(),
-                Some(("id", value)) => id = Some(value.parse()?),
-                Some(("data", value)) => return Ok((name, id, serde_json::from_str(value)?)),
-                _ => {}
-            }
-        }
-    }
-
-    fn next(&mut self, wanted: &str) -> Result<(Option<u64>, Value)> {
-        loop {
-            let (name, id, data) = self.event()?;
-            if name == wanted {
-                return Ok((id, data));
-            }
-        }
-    }
-}
-
 #[test]
 fn live_events_reach_a_few_clients_and_hold_up_nobody() -> Result<()> {
     let rig = Rig::boot("")?;
     let node = &rig.node;
-    let mut first = Listener::open(node, "")?;
-    ensure!(first.head.contains("text/event-stream"), "{}", first.head);
+    let mut first = Listener::open(node.tcp(80)?, "")?;
+    ensure!(first.head().contains("text/event-stream"), "{}", first.head());
     let mut times = Vec::new();
     for _ in 0..4 {
         times.push(first.next("sample")?.1["at_us"].as_u64().context("no time")?);
@@ -144,16 +89,16 @@ fn live_events_reach_a_few_clients_and_hold_up_nobody() -> Result<()> {
     let (id, line) = first.next("log")?;
     ensure!(line["text"].as_str().is_some_and(|text| !text.is_empty()), "{line}");
     let id = id.context("a line without an id")?;
-    let mut again = Listener::open(node, &format!("?after={}", id - 1))?;
+    let mut again = Listener::open(node.tcp(80)?, &format!("?after={}", id - 1))?;
     ensure!(again.next("log")? == (Some(id), line), "the line is not sent again");
 
     // All places are taken; the rest of the server is not.
     let mut listeners = vec![first, again];
     while listeners.len() < EVENT_CLIENTS {
-        listeners.push(Listener::open(node, "")?);
+        listeners.push(Listener::open(node.tcp(80)?, "")?);
     }
-    let refused = Listener::open(node, "")?;
-    ensure!(refused.head.contains(" 503 ") && refused.head.contains("Retry-After: "), "{}", refused.head);
+    let refused = Listener::open(node.tcp(80)?, "")?;
+    ensure!(refused.head().contains(" 503 ") && refused.head().contains("Retry-After: "), "{}", refused.head());
     for _ in 0..20 {
         ensure!(node.get("/metrics")?.status == 200);
     }
@@ -167,7 +112,7 @@ fn live_events_reach_a_few_clients_and_hold_up_nobody() -> Result<()> {
     // A place becomes free when a client goes.
     drop(asleep);
     tests::wait::until("a free place", PATIENCE, || {
-        Ok(Listener::open(node, "").ok().filter(|l| l.head.contains(" 200 ")))
+        Ok(Listener::open(node.tcp(80)?, "").ok().filter(|l| l.head().contains(" 200 ")))
     })?;
     Ok(())
 }
@@ -310,29 +255,10 @@ impl Drop for Prometheus {
 
 /// Share of core 0 that a scrape may cost at one per second.
 const SCRAPE_SHARE: f64 = 0.02;
-/// Scrapes that are measured: many, so that what else happens on the node is little beside them.
-const SCRAPES: u32 = 300;
-
 #[test]
 fn a_scrape_per_second_costs_little_of_a_core() -> Result<()> {
     let rig = Rig::boot("workload=cpu:load=5%")?;
-    rig.node.settled_metrics()?;
-    let busy = || rig.node.metric("node_cpu_seconds_total", &[("cpu", "0"), ("mode", "system")]);
-    let window = Duration::from_secs(5);
-    // What core 0 does anyway, by its own account of when it is awake.
-    let before = busy()?;
-    std::thread::sleep(window);
-    let idle = (busy()? - before) / window.as_secs_f64();
-    let mut client = tests::http::HttpClient::connect_as(rig.node.tcp(80)?, "Prometheus/2.42.0")?;
-    let (before, started) = (busy()?, Instant::now());
-    for _ in 0..SCRAPES {
-        ensure!(client.get("/metrics")?.status == 200);
-        // Slower than samples are taken would be too long; but each scrape finds the core asleep.
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    // The last sample must be of after the last scrape.
-    rig.node.fresh_metrics()?;
-    let each = (busy()? - before - idle * started.elapsed().as_secs_f64()) / f64::from(SCRAPES);
+    let each = tests::scrape::cost_s(&rig)?;
     tests::lab::say(&format!(
         "a scrape takes core 0 for {:.2} ms, {:.2} % of it at one per second",
         each * 1e3,

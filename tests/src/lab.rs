@@ -110,6 +110,16 @@ impl Lab {
         ip(&format!("address add {address} dev {DEVICE}"))
     }
 
+    /// Adds a wire beside the first one: a tap device `device`, on which the host has `address`, in a network of 24 bits.
+    ///
+    /// # Errors
+    /// When `ip` refuses, as it does where the lab has no wire.
+    pub fn add_wire(&self, device: &str, address: Ipv4Addr) -> Result<()> {
+        ip(&format!("tuntap add dev {device} mode tap"))?;
+        ip(&format!("address add {address}/24 dev {device}"))?;
+        ip(&format!("link set {device} up"))
+    }
+
     /// Forgets whom the host has met, so that the next packet needs a fresh ARP or neighbour reply.
     ///
     /// # Errors

@@ -8,12 +8,15 @@
 //! - [`slots`]: at most two nodes at a time on this machine
 //! - [`dhcp`], [`ntp`], [`mdns`], [`radv`]: the other side of the node's protocols, written from the RFCs
 //! - [`program`], [`syslog`], [`mqtt`]: servers of others, started and stopped
-//! - [`http`], [`metrics`]: a keep-alive client and a reader of Prometheus' text format
+//! - [`openssh`], [`defmt`]: clients of others; [`events`]: one of ours, for live events
+//! - [`http`], [`metrics`], [`scrape`]: a keep-alive client, a reader of Prometheus' text format, and what that costs
 //! - [`frames`], [`packet`], [`malformed`]: raw Ethernet, and frames that no sane peer sends
 #![forbid(unsafe_code)]
 
 pub mod browser;
+pub mod defmt;
 pub mod dhcp;
+pub mod events;
 pub mod frames;
 pub mod http;
 pub mod lab;
@@ -23,10 +26,12 @@ pub mod metrics;
 pub mod mqtt;
 pub mod node;
 pub mod ntp;
+pub mod openssh;
 pub mod packet;
 pub mod program;
 pub mod python;
 pub mod radv;
+pub mod scrape;
 pub mod shell;
 pub mod slots;
 pub mod syslog;
