@@ -18,6 +18,8 @@ use crate::stack::Stack;
 /// Port of the HTTP server.
 pub const HTTP_PORT: u16 = 80;
 
+/// Bytes that a server keeps for pages while it has no client.
+const PAGE_LEN_KEPT: usize = 1024;
 /// Longest request in bytes, without a body: enough for a browser with its cookies turned away.
 const REQUEST_LEN_MAX: usize = 4096;
 const HEADERS_MAX: usize = 48;
@@ -84,11 +86,17 @@ pub trait Parts {
 /// Serves one client after the other, for ever. Run as many of these as clients are to be served at once.
 pub async fn serve(stack: &'static Stack, port: u16, pages: &impl Pages) -> ! {
     let mut socket = TcpSocket::new(stack, RX_LEN, TX_LEN);
-    // Keeps its capacity: after the first few pages, answering allocates nothing.
+    // Keeps its capacity while a client is there: after the first few pages, answering allocates nothing.
     let mut page = String::new();
     loop {
-        if socket.accept(port).await.is_ok() && converse(stack, &mut socket, pages, &mut page).await.is_ok() {
-            socket.close().await;
+        if socket.accept(port).await.is_ok() {
+            let ended = converse(stack, &mut socket, pages, &mut page).await;
+            // All servers together would hold as many large pages.
+            page.clear();
+            page.shrink_to(PAGE_LEN_KEPT);
+            if ended.is_ok() {
+                socket.close().await;
+            }
         }
     }
 }
