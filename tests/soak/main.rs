@@ -1,0 +1,92 @@
+//! All services of a node under load at once, for as long as `MINIPIRACK_SOAK_MINUTES` says.
+//!
+//! At the end nothing has failed, nothing was started anew, nothing stood still, and what the clients took is given back.
+#![forbid(unsafe_code)]
+
+mod clients;
+mod loads;
+mod peers;
+mod watch;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tests::lab::{HOST, Lab, say};
+use tests::metrics::Metrics;
+use tests::node::{Rig, TestNode};
+use tests::openssh::User;
+use tests::wait;
+
+use loads::Loads;
+use peers::Peers;
+use watch::{Quiet, Watch};
+
+/// How long the soak takes; it does not run without.
+const MINUTES: &str = "MINIPIRACK_SOAK_MINUTES";
+/// Longest that all clients work before the memory is looked at for the first time, and at most a sixth of the whole: what
+/// is taken once and kept is no leak.
+const WARM_UP_MAX: Duration = Duration::from_secs(120);
+/// Longest until nothing is left of the connections: TCP's own waiting, and a sample after it.
+const CALM: Duration = Duration::from_secs(90);
+/// Heap that may be in use more than after the warm-up: buffers that have grown with what happened to come together.
+const HEAP_SLACK: f64 = 64e3;
+/// Longest that the node may answer nothing, on a machine that is busy with other things.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+#[test]
+fn everything_at_once_leaves_nothing_behind() -> Result<()> {
+    let Ok(minutes) = std::env::var(MINUTES) else {
+        say(&format!("NOT TESTED ({MINUTES} is not set): all services under load at once"));
+        return Ok(());
+    };
+    let span = Duration::from_secs_f64(60.0 * minutes.parse::<f64>().context(MINUTES)?);
+    let Some(lab) = Lab::private("all services under load at once")? else { return Ok(()) };
+
+    let user = User::new()?;
+    let peers = Peers::start()?;
+    let echo = peers::echo_server()?;
+    let command_line = format!(
+        "name=soaked {} syslog=tcp:{HOST} mqtt={HOST} mqtt-topic=rack defmt={} report=0 \
+         workload=kv:memory=4M,clients=16,cores=1 workload=http:clients=16,cores=2 workload=iperf3:cores=3 \
+         workload=load:peer={HOST}:{echo},rate=50,timeout=10s,cores=1 workload=ping:peer={HOST},interval=100ms,timeout=4s,cores=2 \
+         workload=cpu:load=10%,cores=3",
+        user.setting()?,
+        peers::DEFMT_PORT,
+    );
+    let rig = Rig::boot_in(lab, &command_line, |_| ())?;
+    let node = &rig.node;
+    let mut peers = peers.connect(node)?;
+    // With each address that it takes in its first seconds, the stack forgets its neighbours, and a reply with them.
+    node.settled_metrics()?;
+
+    load(node, &user, WARM_UP_MAX.min(span / 6))?;
+    let before = Quiet::wait(node, CALM)?;
+    say(&format!("soak: {before}, {} s of load follow", span.as_secs()));
+    let first = load(node, &user, span)?;
+
+    // The same sockets and the same memory as before.
+    let after = wait::until("what the clients took to be given back", CALM, || {
+        let now = Quiet::read(node)?;
+        Ok((now.connections == before.connections && now.sockets == before.sockets).then_some(now))
+    });
+    let after =
+        after.with_context(|| format!("before: {before}; now: {:?}; {}", Quiet::read(node), node.last_words()))?;
+    say(&format!("soak: {after}"));
+    ensure!(after.heap <= before.heap + HEAP_SLACK, "the heap has grown: {before}; now {after}");
+    watch::nothing_was_started_anew(node, &first)?;
+    peers.check(node, &first)
+}
+
+/// Has all clients at work for a time, and returns what the node said of itself at its beginning.
+fn load(node: &TestNode, user: &User, span: Duration) -> Result<Metrics> {
+    let watch = Watch::start(node)?;
+    let loads = Loads::start(node, user)?;
+    let start = Instant::now();
+    // Ends early when something has failed.
+    wait::until("the end", span + CALM, || Ok((start.elapsed() >= span || loads.has_failure()).then_some(())))?;
+    let done = loads.end();
+    let seen = watch.end();
+    say(&format!("soak: {seen}"));
+    done.with_context(|| node.last_words())?;
+    seen.check(SILENCE_MAX)
+}
