@@ -7,9 +7,11 @@
 
 mod boot;
 mod instructions;
+mod linux;
 mod network;
 mod report;
 mod resources;
+mod versus;
 
 use anyhow::{Result, bail};
 use tests::lab::{Lab, Wire, say};
@@ -19,7 +21,7 @@ use report::Report;
 /// One group of measurements: its name, and what takes them.
 type Bench = (&'static str, fn(&mut Report) -> Result<()>);
 
-const BENCHES: [Bench; 9] = [
+const BENCHES: [Bench; 11] = [
     ("image", resources::image),
     ("boot", boot::boot),
     ("idle", resources::idle),
@@ -28,6 +30,8 @@ const BENCHES: [Bench; 9] = [
     ("tcp", network::tcp),
     ("udp", network::udp),
     ("http", network::http),
+    ("linux", versus::linux),
+    ("scrape", resources::scrape),
     ("instructions", instructions::per_frame),
 ];
 

@@ -25,18 +25,34 @@ struct Figure {
     unit: &'static str,
     value: f64,
     goal: Goal,
-    /// arm64 Linux on the same virtual board, the better of its two USB drivers.
-    linux: &'static str,
+    /// arm64 Linux on the same virtual board, the better of its two USB drivers; in brackets if that was measured in
+    /// another run.
+    linux: String,
 }
 
 /// All figures of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Report(Vec<Figure>);
+pub(crate) struct Report {
+    figures: Vec<Figure>,
+    /// What could not be measured, and why.
+    missing: Vec<String>,
+}
 
 impl Report {
-    /// Adds a figure.
-    pub(crate) fn add(&mut self, name: &'static str, unit: &'static str, value: f64, goal: Goal, linux: &'static str) {
-        self.0.push(Figure { name, unit, value, goal, linux });
+    /// Adds a figure, and Linux's from an earlier run (empty if there is none).
+    pub(crate) fn add(&mut self, name: &'static str, unit: &'static str, value: f64, goal: Goal, linux: &str) {
+        let linux = if linux.is_empty() { String::new() } else { format!("({linux})") };
+        self.figures.push(Figure { name, unit, value, goal, linux });
+    }
+
+    /// Adds a figure, and Linux's from the same run.
+    pub(crate) fn add_beside(&mut self, name: &'static str, unit: &'static str, value: f64, goal: Goal, linux: f64) {
+        self.figures.push(Figure { name, unit, value, goal, linux: number(linux) });
+    }
+
+    /// Notes that something was not measured: the report has to say so.
+    pub(crate) fn not_measured(&mut self, what: &str, why: &str) {
+        self.missing.push(format!("NOT MEASURED: {what}: {why}"));
     }
 
     /// Prints the table.
@@ -44,7 +60,7 @@ impl Report {
         let mut out = std::io::stdout().lock();
         // Nobody reads the table if standard output is gone.
         let _ = writeln!(out, "{:<44} {:>12} {:<8} {:>10} {:<8} {:>14}", "", "MiniPiRack", "", "goal", "", "Linux");
-        for Figure { name, unit, value, goal, linux } in &self.0 {
+        for Figure { name, unit, value, goal, linux } in &self.figures {
             let (sign, bound, verdict) = match *goal {
                 Goal::None => ("", String::new(), ""),
                 Goal::AtMost(bound) => ("<=", number(bound), if *value <= bound { "met" } else { "NOT MET" }),
@@ -53,6 +69,10 @@ impl Report {
             let value = number(*value);
             let _ = writeln!(out, "{name:<44} {value:>12} {unit:<8} {sign:>2}{bound:>8} {verdict:<8} {linux:>14}");
         }
+        let _ = writeln!(out, "(Linux in brackets: measured in another run)");
+        for line in &self.missing {
+            let _ = writeln!(out, "{line}");
+        }
     }
 
     /// Adds this run to the history, and returns its file.
@@ -60,8 +80,11 @@ impl Report {
         let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
         let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
         let file = target.join("bench-history.jsonl");
-        let figures: Map<_, _> =
-            self.0.iter().map(|figure| (format!("{} [{}]", figure.name, figure.unit), json!(figure.value))).collect();
+        let figures: Map<_, _> = self
+            .figures
+            .iter()
+            .map(|figure| (format!("{} [{}]", figure.name, figure.unit), json!(figure.value)))
+            .collect();
         let unix_time_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let commit = std::process::Command::new("git").args(["describe", "--always", "--dirty"]).output();
         let commit = commit.ok().filter(|output| output.status.success());

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use tests::lab::Lab;
 use tests::node::{self, Rig};
 
 use crate::report::{Goal, Report, median};
@@ -40,5 +41,13 @@ pub(crate) fn memory(report: &mut Report) -> Result<()> {
     let total = metrics.one("minipirack_memory_total_bytes", &[])?;
     let available = metrics.one("minipirack_memory_available_bytes", &[])?;
     report.add("memory in use on the node", "MB", (total - available) / 1e6, Goal::AtMost(16.0), "");
+    Ok(())
+}
+
+pub(crate) fn scrape(report: &mut Report) -> Result<()> {
+    // Time is instructions, so that it does not matter what else this machine does; see `instructions`.
+    let icount = |config: &mut qemu::NodeConfig| config.extra.extend(["-icount".into(), "shift=0,sleep=on".into()]);
+    let share = tests::scrape::cost_s(&Rig::boot_in(Lab::new()?, "workload=cpu:load=5%", icount)?)?;
+    report.add("a scrape a second, of core 0", "%", share * 100.0, Goal::AtMost(2.0), "");
     Ok(())
 }
