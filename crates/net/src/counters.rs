@@ -22,6 +22,12 @@ pub enum Event {
     Ipv4Conflict,
     /// An IPv4 packet with a wrong header or header checksum.
     Ipv4Malformed,
+    /// A packet from the wire that claims to come from an address of our own.
+    OwnSource,
+    /// A frame that the node sent to itself.
+    LocalFrame,
+    /// A frame to ourselves that found no room.
+    LocalDropped,
     /// A fragment of an IPv4 packet: these are not put together again.
     Ipv4Fragment,
     /// An IPv6 packet with a wrong header.
@@ -94,7 +100,7 @@ pub enum Event {
 
 impl Event {
     /// Every event with its name, in the order of the counters.
-    pub const ALL: [(Self, &'static str); 41] = [
+    pub const ALL: [(Self, &'static str); 44] = [
         (Self::EthernetMalformed, "ethernet_malformed"),
         (Self::EthernetForeign, "ethernet_foreign"),
         (Self::ArpMalformed, "arp_malformed"),
@@ -102,6 +108,9 @@ impl Event {
         (Self::ArpReply, "arp_reply"),
         (Self::Ipv4Conflict, "ipv4_conflict"),
         (Self::Ipv4Malformed, "ipv4_malformed"),
+        (Self::OwnSource, "own_source"),
+        (Self::LocalFrame, "local_frame"),
+        (Self::LocalDropped, "local_dropped"),
         (Self::Ipv4Fragment, "ipv4_fragment"),
         (Self::Ipv6Malformed, "ipv6_malformed"),
         (Self::Ipv6Conflict, "ipv6_conflict"),

@@ -7,8 +7,9 @@ use nic::exchange::{FRAME_LEN_MAX, FrameExchange, RxFrame};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 
-use crate::counters::Counters;
+use crate::counters::{Counters, Event};
 use crate::filter;
+use crate::local::{self, Local, LocalFrame, Way};
 use crate::watch::Watch;
 
 /// What the device and the rest of the stack both look at.
@@ -18,6 +19,41 @@ pub(crate) struct Shared {
     /// The controller's address; meaningless before the first controller is there.
     pub(crate) mac: Cell<MacAddress>,
     pub(crate) watch: Watch,
+    /// Frames to ourselves.
+    pub(crate) local: Local,
+    /// Whose turn it is when there are frames from both: theirs, or ours.
+    pub(crate) is_turn_of_nic: Cell<bool>,
+}
+
+impl Shared {
+    /// Returns whether a frame can be sent, wherever to: that is not known before it is written.
+    pub(crate) fn has_tx(&self) -> bool {
+        self.exchange.has_tx() && self.local.has_room()
+    }
+
+    /// Returns whether there are received frames.
+    pub(crate) fn has_rx(&self) -> bool {
+        self.local.has_frame() || self.exchange.has_rx()
+    }
+
+    fn take_local(&'static self) -> Option<RxToken> {
+        self.local.take().map(RxToken::Local)
+    }
+
+    /// Takes the next good frame from the controller.
+    fn take_foreign(&'static self) -> Option<RxToken> {
+        loop {
+            let frame = self.exchange.take_rx()?;
+            let Some(seen) = filter::check(frame.bytes(), self.mac.get(), &self.counters) else { continue };
+            self.watch.see(&seen, self);
+            // RFC 1122, section 3.2.1.3: answered, it would go round in this node, for ever if an echo answers an echo.
+            if self.watch.is_from_ourselves(frame.bytes()) {
+                self.counters.count(Event::OwnSource);
+                continue;
+            }
+            return Some(RxToken::Nic(frame));
+        }
+    }
 }
 
 pub(crate) struct Device {
@@ -31,18 +67,21 @@ impl phy::Device for Device {
     fn receive(&mut self, _: Instant) -> Option<(RxToken, TxToken)> {
         let shared = self.shared;
         // Without room for an answer the frame waits: the exchange wakes the stack when a buffer comes back.
-        while shared.exchange.has_tx() {
-            let frame = shared.exchange.take_rx()?;
-            if let Some(seen) = filter::check(frame.bytes(), shared.mac.get(), &shared.counters) {
-                shared.watch.see(&seen, shared);
-                return Some((RxToken(frame), TxToken(shared)));
-            }
+        if !shared.exchange.has_tx() {
+            return None;
         }
-        None
+        // In turn. A frame of ours that is taken makes room for its answer; one of the controller's needs it first.
+        let is_turn_of_nic = shared.is_turn_of_nic.replace(!shared.is_turn_of_nic.get()) && shared.local.has_room();
+        let frame = if is_turn_of_nic {
+            shared.take_foreign().or_else(|| shared.take_local())
+        } else {
+            shared.take_local().or_else(|| shared.take_foreign())
+        };
+        Some((frame?, TxToken(shared)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<TxToken> {
-        self.shared.exchange.has_tx().then_some(TxToken(self.shared))
+        self.shared.has_tx().then_some(TxToken(self.shared))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -59,11 +98,18 @@ impl phy::Device for Device {
     }
 }
 
-pub(crate) struct RxToken(RxFrame<'static>);
+pub(crate) enum RxToken {
+    Nic(RxFrame<'static>),
+    Local(LocalFrame<'static>),
+}
 
 impl phy::RxToken for RxToken {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(self.0.bytes())
+        match self {
+            Self::Nic(frame) => f(frame.bytes()),
+            // A copy, so that there is room for an answer.
+            Self::Local(frame) => f(frame.bytes()),
+        }
     }
 }
 
@@ -77,11 +123,17 @@ impl phy::TxToken for TxToken {
             let mut nowhere = [0; FRAME_LEN_MAX];
             return f(nowhere.get_mut(..len).unwrap_or_default());
         };
-        buffer.send(len, |frame| {
+        buffer.send_if(len, |frame| {
             let result = f(frame);
-            filter::count_sent(frame, &self.0.counters);
-            self.0.watch.see_sent(frame);
-            result
+            let way = local::way(frame, self.0.mac.get());
+            if way != Way::Out {
+                self.0.local.put(frame, &self.0.counters);
+            }
+            if way != Way::Back {
+                filter::count_sent(frame, &self.0.counters);
+                self.0.watch.see_sent(frame);
+            }
+            (result, way != Way::Back)
         })
     }
 }

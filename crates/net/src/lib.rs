@@ -23,6 +23,7 @@ mod device;
 mod filter;
 mod groups;
 pub mod http;
+mod local;
 pub mod mdns;
 pub mod mqtt;
 pub mod ping;

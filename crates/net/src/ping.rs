@@ -133,6 +133,7 @@ impl Stack {
         if payload_len > PING_PAYLOAD_MAX {
             return Err(PingError::TooLong);
         }
+        let peer = self.to_reachable(peer).ok_or(PingError::NoRoute)?;
         let at = self.send_ping(peer.into(), payload_len)?;
         // Frees the slot also when this future is dropped.
         let _guard = SlotGuard { stack: self, at };

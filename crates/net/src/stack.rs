@@ -24,6 +24,7 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
 use crate::address::ipv4::Bound;
 use crate::counters::Counters;
 use crate::device::{Device, Shared};
+use crate::local::Local;
 use crate::ping::Pinger;
 use crate::settings::{NodeName, Settings, node_name};
 use crate::status::{Ipv4Source, NetStatus};
@@ -98,6 +99,8 @@ impl Stack {
             counters: Counters::new(),
             mac: Cell::new(NO_MAC),
             watch: Watch::new(),
+            local: Local::new(),
+            is_turn_of_nic: Cell::new(false),
         }));
         let mut device = Device { shared };
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(NO_MAC.0)));
@@ -236,6 +239,19 @@ impl Stack {
         self.inner.borrow().iface.has_ip_addr(address)
     }
 
+    /// Returns where `peer` is reached: the loopback addresses (127.0.0.0/8 and ::1) mean this node, under an address that
+    /// it has. `None` if it has none.
+    pub(crate) fn to_reachable(&self, peer: IpAddr) -> Option<IpAddr> {
+        match peer {
+            IpAddr::V4(address) if address.is_loopback() => self.ipv4_address().map(IpAddr::V4),
+            IpAddr::V6(address) if address.is_loopback() => {
+                let inner = self.inner.borrow();
+                inner.iface.ip_addrs().iter().map(|cidr| IpAddr::from(cidr.address())).find(IpAddr::is_ipv6)
+            }
+            _ => Some(peer),
+        }
+    }
+
     /// Returns a number that changes with the cable, the controller and the addresses.
     #[must_use]
     pub fn epoch(&self) -> u32 {
@@ -324,6 +340,7 @@ impl Stack {
         if !exchange.link().is_up() {
             // What arrived before the cable was pulled is stale.
             while exchange.take_rx().is_some() {}
+            while self.shared.local.take().is_some() {}
             return Some(ROUND_INTERVAL_US);
         }
         let mut inner = self.inner.borrow_mut();
@@ -341,7 +358,7 @@ impl Stack {
         }
         pinger.collect(sockets);
         while iface.poll_egress(now, device, sockets) == PollResult::SocketStateChanged {}
-        if exchange.has_rx() && exchange.has_tx() {
+        if self.shared.has_rx() && exchange.has_tx() {
             return None;
         }
         let delay_us = iface.poll_delay(now, sockets).map_or(ROUND_INTERVAL_US, |delay| delay.total_micros());

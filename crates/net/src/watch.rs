@@ -85,6 +85,18 @@ impl Watch {
         self.has_ipv4_conflict.set(false);
     }
 
+    /// Returns whether a frame claims to come from an address that is in use by this node.
+    pub(crate) fn is_from_ourselves(&self, frame: &[u8]) -> bool {
+        match frame.get(12..14) {
+            Some([0x08, 0x00]) => {
+                let own = self.ipv4.get().filter(|_| self.is_ipv4_in_use.get());
+                own.is_some_and(|own| frame.get(26..30) == Some(&own.octets()))
+            }
+            Some([0x86, 0xdd]) => self.ipv6.borrow().iter().any(|own| frame.get(22..38) == Some(&own.octets())),
+            _ => false,
+        }
+    }
+
     /// Looks at a frame that is being sent.
     pub(crate) fn see_sent(&self, frame: &[u8]) {
         if let Some(transaction) = filter::sent_dhcp_transaction(frame) {

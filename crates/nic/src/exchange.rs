@@ -561,21 +561,31 @@ impl TxBuffer<'_> {
     /// Has `write` fill in a frame of `len` bytes, and queues it for the driver.
     ///
     /// A frame that does not fit in the buffer is written to nowhere, dropped and counted.
-    pub fn send<R>(mut self, len: usize, write: impl FnOnce(&mut [u8]) -> R) -> R {
+    pub fn send<R>(self, len: usize, write: impl FnOnce(&mut [u8]) -> R) -> R {
+        self.send_if(len, |frame| (write(frame), true))
+    }
+
+    /// As [`send`](Self::send), but `write` says, too, whether the frame is to be sent at all.
+    pub fn send_if<R>(mut self, len: usize, write: impl FnOnce(&mut [u8]) -> (R, bool)) -> R {
         let frame = self.headroom..self.headroom + len;
         let exchange = self.exchange;
-        let Some(mut buffer) = self.buffer.take() else { return write(&mut []) };
+        let Some(mut buffer) = self.buffer.take() else { return write(&mut []).0 };
         let Some(bytes) = buffer.bytes_mut().get_mut(frame.clone()) else {
             let mut nowhere = [0; FRAME_LEN_MAX];
             let len = len.min(FRAME_LEN_MAX);
-            let result = write(nowhere.get_mut(..len).unwrap_or_default());
+            let (result, _) = write(nowhere.get_mut(..len).unwrap_or_default());
             let mut state = exchange.state.borrow_mut();
             state.counts.counters.tx_dropped += 1;
             state.return_tx(buffer);
             return result;
         };
-        let result = write(bytes);
+        let (result, is_to_be_sent) = write(bytes);
         let mut state = exchange.state.borrow_mut();
+        if !is_to_be_sent {
+            // Put back where it came from, without waking the stack: it was not short of buffers.
+            let _ = state.tx_free.push_front(buffer);
+            return result;
+        }
         if let Err(frame) = state.tx_ready.push_back(TxFrame { buffer, frame }) {
             state.counts.counters.tx_dropped += 1;
             state.return_tx(frame.buffer);

@@ -113,9 +113,10 @@ impl TcpSocket {
     pub async fn connect(&mut self, peer: SocketAddr) -> Result<(), TcpError> {
         self.abort();
         {
+            let address = self.stack.to_reachable(peer.ip()).ok_or(TcpError::NoRoute)?;
             let mut inner = self.stack.inner.borrow_mut();
             let Inner { iface, sockets, .. } = &mut *inner;
-            let peer = IpEndpoint::from(peer);
+            let peer = IpEndpoint::from(SocketAddr::new(address, peer.port()));
             if peer.addr.is_unspecified() || iface.get_source_address(&peer.addr).is_none() {
                 return Err(TcpError::NoRoute);
             }

@@ -202,8 +202,9 @@ impl UdpSocket {
         if data.len() + headers > DATAGRAM_LEN_MAX {
             return Err(UdpError::TooLong);
         }
+        let address = self.stack.to_reachable(peer.ip()).ok_or(UdpError::NoRoute)?;
         let mut inner = self.stack.inner.borrow_mut();
-        let peer = IpEndpoint::from(peer);
+        let peer = IpEndpoint::from(SocketAddr::new(address, peer.port()));
         let source = inner.iface.get_source_address(&peer.addr);
         // Without an IPv6 address smoltcp would send from ::1.
         if peer.addr.is_unspecified() || source.is_none_or(|source| IpAddr::from(source).is_loopback()) {

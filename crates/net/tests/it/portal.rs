@@ -305,3 +305,81 @@ fn names_of_nodes_lead_to_their_addresses() {
         assert_eq!(rack.network.resolve("nobody").await, Err(SocketError::UnknownName));
     });
 }
+
+#[test]
+fn a_program_reaches_its_own_node_under_each_of_its_addresses_and_nothing_of_that_leaves() {
+    lab::run(|lab| async move {
+        let rack = rack(&lab).await;
+        let own = rack.node.stack.ipv4_address().unwrap();
+        wait_until(SECOND * 5, "an IPv6 address", || !rack.node.stack.status().ipv6.is_empty()).await;
+        let own_v6 = rack.node.stack.status().ipv6[0].0;
+        let name = rack.network.resolve(&rack.node.stack.status().mdns_name).await.unwrap();
+        assert_eq!(name, own);
+        let tap = lab.tap();
+        for address in [own.into(), name, own_v6.into(), "127.0.0.1".parse().unwrap(), "::1".parse().unwrap()] {
+            const LEN: usize = 300_000;
+            let (mut server, mut client) = (rack.open(4096).await, rack.open(8192).await);
+            let serve = async {
+                server.accept(PORT).await.unwrap();
+                receive_all(&mut server, LEN).await;
+                send_all(&mut server, LEN).await;
+                server.close().await;
+            };
+            let ask = async {
+                Timer::after_millis(1).await;
+                client.connect(SocketAddr::new(address, PORT)).await.unwrap();
+                send_all(&mut client, LEN).await;
+                receive_all(&mut client, LEN).await;
+                client.close().await;
+            };
+            // Virtual time passes only where somebody waits for it: no segment was lost and sent again.
+            with_timeout(SECOND * 3, join(serve, ask)).await.unwrap_or_else(|_| panic!("{address} takes too long"));
+            assert_eq!(
+                client.connect(SocketAddr::new(address, PORT + 1)).await,
+                Err(SocketError::Refused),
+                "{address}"
+            );
+            let mut echo = sockets::UdpSocket::bind(rack.network, 0, 4, 4).await.unwrap();
+            let mut other = sockets::UdpSocket::bind(rack.network, 5000, 4, 4).await.unwrap();
+            echo.send_to(b"hello", SocketAddr::new(address, 5000)).await.unwrap();
+            let mut buffer = [0; 10];
+            let datagram = with_timeout(SECOND * 2, other.recv_from(&mut buffer)).await.unwrap();
+            assert_eq!((&buffer[..datagram.len], datagram.peer.port()), (b"hello".as_slice(), echo.port()));
+            assert!(rack.node.stack.ping(address, 100, SECOND).await.is_ok(), "{address}");
+        }
+        let mac = rack.node.mac.0;
+        let leak = tap.find(SECOND, |frame| (frame[..6] == mac && frame[6..12] == mac).then(|| frame.to_vec())).await;
+        assert_eq!(leak, None);
+        assert_eq!(rack.node.stack.counters().get(net::counters::Event::LocalDropped), 0);
+        // Pings keep a socket of their own.
+        wait_until(SECOND * 15, "sockets given back", || rack.network.counts().open == 0).await;
+    });
+}
+
+#[test]
+fn who_pretends_to_be_the_node_itself_gets_no_answer() {
+    lab::run(|lab| async move {
+        let node = lab.node(1, settings(fixed(1)));
+        wait_until(SECOND * 5, "an address", || node.stack.ipv4_address().is_some()).await;
+        Timer::after(SECOND * 3).await;
+        lab.tasks.spawn(services::udp_echo(node.stack));
+        let tap = lab.tap();
+        let own = node.stack.ipv4_address().unwrap().octets();
+        // A datagram from the node's own echo service to its echo service: answered, it would go round for ever.
+        let mut frame = node.mac.0.to_vec();
+        frame.extend([2, 9, 9, 9, 9, 9, 8, 0]);
+        let mut header = vec![0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0, 0];
+        header.extend(own);
+        header.extend(own);
+        let sum: u32 = header.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+        frame.extend(header);
+        frame.extend([0, 7, 0, 7, 0, 12, 0, 0, 1, 2, 3, 4]);
+        tap.send(&frame).await;
+        Timer::after(SECOND).await;
+        let counters = node.stack.counters();
+        assert_eq!(counters.get(net::counters::Event::OwnSource), 1);
+        assert!(counters.get(net::counters::Event::LocalFrame) < 5);
+    });
+}
