@@ -20,6 +20,7 @@ workloads! {
     load,
     memory,
     ping,
+    pipeline,
 }
 
 /// Returns the workload called `name`.

@@ -16,7 +16,7 @@ mod datagram;
 mod http;
 mod latencies;
 mod pool;
-mod schedule;
+pub(in crate::builtin) mod schedule;
 mod stream;
 mod tally;
 

@@ -3,6 +3,7 @@
 
 mod kv;
 mod load;
+mod pipeline;
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;

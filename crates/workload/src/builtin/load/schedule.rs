@@ -10,17 +10,17 @@ use heapless::Vec;
 use crate::random::Random;
 
 /// Most rates of a plan.
-pub(super) const RATES_MAX: usize = 16;
+pub(in crate::builtin) const RATES_MAX: usize = 16;
 /// The work of a request: thousandths per second times µs.
 const REQUEST: u64 = 1_000_000_000;
 /// A rate that stays is looked at in pieces of this length in µs, so that no product overflows.
 const PIECE_US: u64 = 1_000_000;
 /// Highest rate in thousandths per second: a million requests per second.
-pub(super) const RATE_MAX: u64 = 1_000_000_000;
+pub(in crate::builtin) const RATE_MAX: u64 = 1_000_000_000;
 
 /// How the rate changes. Rates are in thousandths per second, times in µs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Plan {
+pub(in crate::builtin) enum Plan {
     /// Not at all.
     Steady(u64),
     /// The rate, then none, again and again.
@@ -31,7 +31,7 @@ pub(super) enum Plan {
 
 /// How requests follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrivals {
+pub(in crate::builtin) enum Arrivals {
     /// At equal distances.
     Constant,
     /// Independently of each other.
@@ -40,7 +40,7 @@ pub(super) enum Arrivals {
 
 /// The times of all requests, in µs since the start.
 #[derive(Clone, Debug)]
-pub(super) struct Schedule {
+pub(in crate::builtin) struct Schedule {
     plan: Plan,
     arrivals: Arrivals,
     random: Random,
@@ -51,14 +51,14 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// Makes a schedule; the same `seed` gives the same times.
-    pub(super) fn new(plan: Plan, arrivals: Arrivals, seed: u64) -> Self {
+    pub(in crate::builtin) fn new(plan: Plan, arrivals: Arrivals, seed: u64) -> Self {
         Self { plan, arrivals, random: Random::new(seed), at: 0, used: 0 }
     }
 
     /// Returns the time of the next request; `None` when there will be no more.
     ///
     /// The first of regular ones is one distance after the start.
-    pub(super) fn next_us(&mut self) -> Option<u64> {
+    pub(in crate::builtin) fn next_us(&mut self) -> Option<u64> {
         let mut work = match self.arrivals {
             Arrivals::Constant => REQUEST,
             Arrivals::Poisson => exponential(&mut self.random),
