@@ -18,6 +18,7 @@ mod malformed;
 mod mqtt;
 mod network;
 mod page;
+mod pipeline;
 mod plug;
 mod restart;
 mod services;

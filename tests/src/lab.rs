@@ -5,6 +5,8 @@
 //! QEMU) all share one wire with the node and with nothing else. The namespace has no name and lives as long as
 //! something is in it: a test that is killed leaves nothing behind, and two tests never see each other.
 //!
+//! [`Lab::switched`] has a switch in place of the tap device, for several nodes on one network.
+//!
 //! Elsewhere the node gets QEMU's user networking, where only TCP and UDP pass, through forwarded ports.
 
 use std::fs::File;
@@ -54,6 +56,30 @@ impl Lab {
     /// # Errors
     /// When a step fails that the machine should allow.
     pub fn new() -> Result<Self> {
+        Self::with(&format!("tuntap add dev {DEVICE} mode tap"))
+    }
+
+    /// Makes a private network for `nodes` nodes, all on one switch with the host, or returns `None` as
+    /// [`private`](Self::private) does. The tap device of each is [`port`].
+    ///
+    /// # Errors
+    /// Like [`Lab::new`].
+    pub fn switched(nodes: usize, what: &str) -> Result<Option<Self>> {
+        let lab = Self::with(&format!("link add {DEVICE} type bridge"))?;
+        if lab.wire == Wire::User {
+            say(&format!("NOT TESTED (needs a private network): {what}"));
+            return Ok(None);
+        }
+        for index in 0..nodes {
+            let port = port(index);
+            ip(&format!("tuntap add dev {port} mode tap"))?;
+            ip(&format!("link set {port} master {DEVICE} up"))?;
+        }
+        Ok(Some(lab))
+    }
+
+    /// Makes a network whose wire comes about by this command.
+    fn with(make_wire: &str) -> Result<Self> {
         // Downloads nothing any more once we are cut off.
         crate::node::kit()?;
         let obstacle = obstacle();
@@ -69,7 +95,7 @@ impl Lab {
         let mac = HOST_MAC.map(|byte| format!("{byte:02x}")).join(":");
         for arguments in [
             "link set lo up".to_owned(),
-            format!("tuntap add dev {DEVICE} mode tap"),
+            make_wire.to_owned(),
             format!("link set {DEVICE} address {mac}"),
             format!("address add {HOST}/24 dev {DEVICE}"),
             format!("address add {HOST_V6}/64 dev {DEVICE} nodad"),
@@ -152,6 +178,12 @@ impl Drop for Lab {
             say(&format!("can't return to the former network namespace: {error}"));
         }
     }
+}
+
+/// Returns the name of the tap device of a node on a switch.
+#[must_use]
+pub fn port(index: usize) -> String {
+    format!("port{index}")
 }
 
 /// Prints a line that the test runner shows even when the test passes.

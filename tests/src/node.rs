@@ -129,8 +129,15 @@ impl TestNode {
     /// # Errors
     /// When QEMU does not start.
     pub fn start_with(lab: &Lab, command_line: &str, change: impl FnOnce(&mut NodeConfig)) -> Result<Self> {
+        Self::start_in(lab, slots::take()?, command_line, change)
+    }
+
+    /// Starts such a node in a slot that was taken before.
+    ///
+    /// # Errors
+    /// When QEMU does not start.
+    pub fn start_in(lab: &Lab, slot: Slot, command_line: &str, change: impl FnOnce(&mut NodeConfig)) -> Result<Self> {
         let kit = kit()?;
-        let slot = slots::take()?;
         let mut config = NodeConfig::new(&kit.image);
         config.machine = machine()?;
         command_line.clone_into(&mut config.command_line);

@@ -17,6 +17,23 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 #[derive(Debug)]
 pub struct Slot(#[expect(dead_code, reason = "holds the lock")] File);
 
+/// Waits for several free slots, for one test with as many nodes. Only one such test waits at a time: two that had a slot each
+/// and wanted another would wait for ever.
+///
+/// # Errors
+/// Like [`take`].
+pub fn take_several<const N: usize>() -> Result<[Slot; N]> {
+    const { assert!(N <= SLOTS, "there are not so many") };
+    let path = std::env::temp_dir().join("minipirack-several");
+    let queue = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
+    wait::until("the turn of a test with several nodes", PATIENCE, || Ok(queue.try_lock().is_ok().then_some(())))?;
+    let mut slots = Vec::new();
+    for _ in 0..N {
+        slots.push(take()?);
+    }
+    slots.try_into().map_err(|_| anyhow::anyhow!("a slot is missing"))
+}
+
 /// Waits for a free slot.
 ///
 /// # Errors
