@@ -99,9 +99,6 @@ linker_range!(
 linker_range!(
     /// Returns the memory for buffers that devices see.
     dma, __dma_start, __dma_end);
-linker_range!(
-    /// Returns the scratch memory of the workloads.
-    scratch, __scratch_start, __scratch_end);
 
 /// Returns where the memory ends that boot maps.
 #[must_use]
@@ -210,6 +207,47 @@ pub unsafe fn map_read_only(range: Range<usize>, limit: usize) -> bool {
     // SAFETY: barriers only; invalid entries are never cached, so no TLB maintenance is needed.
     unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
     true
+}
+
+/// Maps RAM as plain read-write memory and returns the part of `ram` that is mapped from its first whole block on.
+///
+/// Blocks have 2 MiB in the first GiB and in the fourth, and a whole GiB elsewhere: what is no whole block is left out.
+///
+/// # Safety
+///
+/// `ram` is RAM, not of the image, and nobody has it, on core 0 before the other cores have started.
+pub unsafe fn map_memory(ram: Range<usize>) -> Range<usize> {
+    const GIB: usize = 1 << 30;
+    const BLOCK: usize = 0x20_0000;
+    // What boot.s has a table for; entry 3 is one only where the peripherals are at the end of the fourth GiB.
+    const TABLES: [(usize, usize); 2] = [(0, 0x1000), (3, 0x2000)];
+    // Normal memory, inner shareable, accessed, read-write, never executed: see boot.s.
+    const NORMAL_RW_BLOCK: u64 = 0x0060_0000_0000_0705;
+    let write = |table: usize, index: usize, address: usize| {
+        let entry: *mut u64 = ptr::with_exposed_provenance_mut(page_tables() + table + index * size_of::<u64>());
+        // SAFETY: an entry of one of boot.s's tables: `index` is below 512 (see below); only core 0 changes the mapping, at boot.
+        unsafe { entry.write_volatile(address as u64 | NORMAL_RW_BLOCK) };
+    };
+    let first = ram.start.next_multiple_of(BLOCK);
+    let mut next = first;
+    while next < ram.end {
+        let gib = next / GIB;
+        let len = match TABLES.into_iter().find(|(of, _)| *of == gib) {
+            Some((_, table)) if next + BLOCK <= ram.end => {
+                write(table, next % GIB / BLOCK, next);
+                BLOCK
+            }
+            None if gib < 512 && next.is_multiple_of(GIB) && next + GIB <= ram.end => {
+                write(0, gib, next);
+                GIB
+            }
+            _ => break,
+        };
+        next += len;
+    }
+    // SAFETY: makes the core forget what it knows of blocks that were mapped read-only.
+    unsafe { asm!("dsb ishst", "tlbi vmalle1is", "dsb ish", "isb", options(nostack, preserves_flags)) };
+    first..next.max(first)
 }
 
 fn page_tables() -> usize {

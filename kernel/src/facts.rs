@@ -2,6 +2,7 @@
 //! tree.
 
 use core::fmt::Write;
+use core::ops::Range;
 
 use boards::revision::Revision;
 use boards::soc::Soc;
@@ -13,6 +14,13 @@ use drivers::mailbox::{
 };
 use heapless::{String, Vec};
 use log::warn;
+
+/// Ranges of RAM at most: in the first GiB, up to the peripherals, and behind them.
+pub(crate) const RAM_RANGES: usize = 3;
+/// Where the peripherals are in the first GiB, or end it (bcm2837 ARM Peripherals 1.2.3, BCM2711 ARM Peripherals 1.2.4).
+const FIRST_GIB: Range<u64> = 0..0x3f00_0000;
+/// Where a BCM2711 has more RAM: up to its peripherals, and behind the fourth GiB (BCM2711 ARM Peripherals 1.2.4).
+const MORE_OF_2711: [Range<u64>; 2] = [0x4000_0000..0xfc00_0000, 0x1_0000_0000..0x4_0000_0000];
 
 /// What is known about the board.
 pub(crate) struct BoardFacts {
@@ -28,8 +36,10 @@ pub(crate) struct BoardFacts {
     pub(crate) led: Option<Led>,
     /// The MAC address that the firmware has for it.
     pub(crate) mac: Option<[u8; 6]>,
-    /// Bytes of RAM that the ARM cores have, also what lies above the first GiB and is not used.
+    /// Bytes of RAM that the ARM cores have.
     pub(crate) memory_bytes: u64,
+    /// Where it is, as far as the firmware tells: above the first GiB only in the device tree.
+    pub(crate) memory: Vec<Range<u64>, RAM_RANGES>,
     /// The command line; empty when there is none.
     pub(crate) command_line: Vec<u8, COMMAND_LINE_LEN>,
     /// Whether this is QEMU: its watchdog resets at once instead of counting.
@@ -42,7 +52,10 @@ impl BoardFacts {
         let mut ask = Asker { mailbox };
         let revision = ask.get(&BoardRevision);
         // The firmware tells of the first GiB only.
-        let low_memory = ask.get(&ArmMemory).map_or(0, |memory| u64::from(memory.len));
+        let low_memory = ask.get(&ArmMemory).map(|memory| {
+            let start = u64::from(memory.base);
+            start..start + u64::from(memory.len)
+        });
         let mut facts = Self {
             soc,
             model: String::new(),
@@ -50,7 +63,9 @@ impl BoardFacts {
             serial: ask.get(&BoardSerial).unwrap_or(0),
             led: revision.and_then(Revision::board).and_then(|board| board.led),
             mac: ask.get(&BoardMac),
-            memory_bytes: low_memory + revision.map_or(0, Revision::memory_above_1_gib),
+            memory_bytes: low_memory.as_ref().map_or(0, |range| range.end - range.start)
+                + revision.map_or(0, Revision::memory_above_1_gib),
+            memory: low_memory.iter().filter_map(|range| common(range, &FIRST_GIB)).collect(),
             command_line: Vec::new(),
             is_emulated: ask.get(&FirmwareRevision) == Some(QEMU_FIRMWARE),
         };
@@ -83,6 +98,11 @@ impl BoardFacts {
         }
         self.mac = self.mac.or(tree.mac);
         self.memory_bytes = self.memory_bytes.max(tree.memory.iter().map(|range| range.end - range.start).sum());
+        let more: &[_] = if self.soc == Soc::Bcm2711 { &MORE_OF_2711 } else { &[] };
+        for known in more {
+            // One range fits for each of them.
+            let _ = tree.memory.iter().find_map(|range| common(range, known)).map(|range| self.memory.push(range));
+        }
         if self.command_line.is_empty() {
             self.set_command_line(tree.bootargs.unwrap_or_default());
         }
@@ -97,6 +117,12 @@ impl BoardFacts {
         // Fits: just cut.
         let _ = self.command_line.extend_from_slice(line);
     }
+}
+
+/// Returns what two ranges have in common, if anything.
+fn common(a: &Range<u64>, b: &Range<u64>) -> Option<Range<u64>> {
+    let both = a.start.max(b.start)..a.end.min(b.end);
+    (!both.is_empty()).then_some(both)
 }
 
 struct Asker<'a, 'b> {

@@ -9,6 +9,7 @@ use hal::dma::{BusAddr, CACHE_LINE, Direction, DmaBackend, DmaPool, PhysAddr};
 
 pub(crate) mod handover;
 pub(crate) mod heap;
+pub(crate) mod scratch;
 pub(crate) mod stacks;
 
 /// Added to a physical address it gives what a bus master sees. Set once at boot, from the board's facts.
@@ -34,22 +35,6 @@ pub(crate) fn init(bus_offset: u64) -> DmaPool {
     // SAFETY: as for the heap: nobody else uses this memory, which boot maps read-write.
     let region = unsafe { region(boot::dma()) };
     DmaPool::new(region, &Caches)
-}
-
-/// Takes the scratch memory of the workloads on `core`, which is one of cores 1-3; empty for others, and the second time.
-pub(crate) fn take_scratch(core: usize) -> &'static mut [u64] {
-    const WORD: usize = size_of::<u64>();
-    static IS_TAKEN: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
-    let is_free = |taken: &AtomicBool| !taken.swap(true, Ordering::Relaxed);
-    if !core.checked_sub(1).and_then(|index| IS_TAKEN.get(index)).is_some_and(is_free) {
-        return &mut [];
-    }
-    let all = boot::scratch();
-    let len = all.len() / 3 / CACHE_LINE * CACHE_LINE;
-    let start: *mut u64 = core::ptr::with_exposed_provenance_mut(all.start + (core - 1) * len);
-    // SAFETY: 1. in the memory that the linker keeps for this, mapped read-write, aligned to a cache line; 2. each core's
-    // part is handed out once (checked above); 3. any bytes are valid words.
-    unsafe { slice::from_raw_parts_mut(start, len / WORD) }
 }
 
 /// # Safety

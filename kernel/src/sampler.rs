@@ -34,8 +34,6 @@ pub(crate) struct FixedMemory {
     pub(crate) image: u64,
     /// Buffers that devices see.
     pub(crate) dma: Area,
-    /// Scratch memory of the workloads.
-    pub(crate) scratch: u64,
 }
 
 impl FixedMemory {
@@ -43,17 +41,12 @@ impl FixedMemory {
     pub(crate) fn new(total: u64, pool: &DmaPool) -> Self {
         let dma = boot::dma().len() as u64;
         let used = dma - pool.left_bytes() as u64;
-        Self {
-            total,
-            image: boot::image().len() as u64,
-            dma: Area { size: dma, used, peak: used },
-            scratch: boot::scratch().len() as u64,
-        }
+        Self { total, image: boot::image().len() as u64, dma: Area { size: dma, used, peak: used } }
     }
 
-    /// Returns how many bytes are in use: image, heap, buffers, stacks and scratch memory.
+    /// Returns how many bytes are in use: image, heap, buffers and stacks.
     pub(crate) fn in_use(&self) -> u64 {
-        self.image + heap::usage().used as u64 + self.dma.used + self.scratch
+        self.image + heap::usage().used as u64 + self.dma.used
     }
 }
 
@@ -167,7 +160,7 @@ fn memory_now(fixed: FixedMemory) -> Memory {
     Memory {
         total: fixed.total,
         // The heap's own free part counts as available, not as free: see `Memory::available`.
-        free: fixed.total.saturating_sub(fixed.image + fixed.dma.used + fixed.scratch + heap.size as u64),
+        free: fixed.total.saturating_sub(fixed.image + fixed.dma.used + heap.size as u64),
         image: fixed.image,
         heap: Area { size: heap.size as u64, used: heap.used as u64, peak: heap.used_most as u64 },
         dma: fixed.dma,

@@ -109,7 +109,7 @@ fn spawn_classic(spawner: Spawner, stack: &'static Stack) -> Result<(), SpawnErr
 pub(crate) fn spawn_core(spawner: Spawner, core: usize) -> Result<(), SpawnError> {
     spawner.spawn(provoke_task()?);
     if core != 0 {
-        let scratch: &'static Scratch = Box::leak(Box::new(Scratch::new(mem::take_scratch(core))));
+        let scratch: &'static Scratch = Box::leak(Box::new(Scratch::new(mem::scratch::take(core))));
         let core = u8::try_from(core).unwrap_or(u8::MAX);
         for place in 0..SLOTS_PER_CORE {
             spawner.spawn(workload_task(core, place, scratch)?);

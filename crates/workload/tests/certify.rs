@@ -92,7 +92,7 @@ impl Env for Node {
 /// Runs cores 1 to 3 beside `test`, which is core 0.
 fn with_cores<T>(board: Board, test: impl AsyncFnOnce(&Manager) -> T) -> T {
     let (node, manager) = (Node(Mutex::new(board)), Manager::new());
-    let [one, two, three] = &[(); 3].map(|()| Scratch::new(vec![0u64; 20_000].leak()));
+    let [one, two, three] = &[(); 3].map(|()| Scratch::new(vec![vec![0u64; 20_000].leak()]));
     let cores = async {
         let cores =
             (run_core(1, &manager, &node, one), run_core(2, &manager, &node, two), run_core(3, &manager, &node, three));

@@ -50,7 +50,7 @@ fn with_core<T>(node: &Node, manager: &Manager, test: impl Future<Output = T>) -
 }
 
 fn with_core_and_words<T>(node: &Node, manager: &Manager, words: usize, test: impl Future<Output = T>) -> T {
-    let scratch = Scratch::new(vec![0; words].leak());
+    let scratch = Scratch::new(vec![vec![0; words].leak()]);
     time::run(async {
         match select(test, run_core(1, manager, node, &scratch)).await {
             Either::First(result) => result,
@@ -470,7 +470,7 @@ fn the_newest_order_counts_whatever_came_before() {
     };
     let node = Node::new(|_, _| (Duration::from_millis(1), Ok(Duration::from_millis(1))));
     let manager = Manager::new();
-    let [one, two, three] = &[(); 3].map(|()| Scratch::new(vec![0u64; 16 << 10].leak()));
+    let [one, two, three] = &[(); 3].map(|()| Scratch::new(vec![vec![0u64; 16 << 10].leak()]));
     let cores = embassy_futures::join::join3(
         run_core(1, &manager, &node, one),
         run_core(2, &manager, &node, two),

@@ -28,7 +28,7 @@ impl Env for Node {
 fn serve<T>(spec: &str, test: impl AsyncFnOnce(&'static Network, &Manager) -> T) -> T {
     let network: &'static Network = Box::leak(Box::new(Network::new()));
     let (node, manager) = (Node(network), Manager::new());
-    let scratch = Scratch::new(&mut []);
+    let scratch = Scratch::new(vec![]);
     manager.start(spec, None).unwrap();
     time::run(async {
         match select3(test(network, &manager), run_core(1, &manager, &node, &scratch), loopback::run(network)).await {

@@ -35,7 +35,7 @@ impl Env for Node {
 fn run<T>(server: &Manager, client: &Manager, test: impl AsyncFnOnce(&'static Network) -> T) -> T {
     let network: &'static Network = Box::leak(Box::new(Network::new()));
     let node = Node(network);
-    let scratch = [(); 2].map(|()| Scratch::new(vec![0; 1024].leak()));
+    let scratch = [(); 2].map(|()| Scratch::new(vec![vec![0; 1024].leak()]));
     time::run(async {
         let cores = (run_core(1, server, &node, &scratch[0]), run_core(1, client, &node, &scratch[1]));
         server.start("iperf3", None).unwrap();

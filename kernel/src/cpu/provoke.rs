@@ -10,8 +10,8 @@ use shell::Crash;
 
 use super::{CORES, current_core, fault};
 
-/// Above all memory that is mapped, and below the devices.
-const UNMAPPED: usize = 0x2000_0000;
+/// Above all memory and devices of any board.
+const UNMAPPED: usize = 0x70_0000_0000;
 
 /// A fault that can be provoked.
 pub(crate) struct Provocation {

@@ -114,9 +114,9 @@ fn readable(address: usize, len: usize) -> Option<&'static [u8]> {
     Some(unsafe { slice::from_raw_parts(ptr::with_exposed_provenance(address), len) })
 }
 
-/// Returns whether the memory will be given to somebody: devices, workloads, the heap, or what is handed over.
+/// Returns whether the memory will be given to somebody: devices, the heap, workloads (all RAM behind it), or what is handed over.
 fn has_other_owner(range: &Range<usize>) -> bool {
-    overlap(range, &boot::handover()) || overlap(range, &(boot::black_box().end..boot::ram_end()))
+    overlap(range, &boot::handover()) || range.end > boot::black_box().end
 }
 
 fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {

@@ -29,7 +29,18 @@ static SPEED: Parameter = Parameter {
     kind: Kind::Integer { min: 0, max: 10_000, default: 0, unit: Unit::Count },
 };
 
-static PARAMETERS: &[&Parameter] = &[&TIME, &SPEED];
+static MEMORY: Parameter = Parameter {
+    name: "memory",
+    help: "how much RAM to test, a third by each core; without it, all that the node does not need itself",
+    kind: Kind::Integer { min: 1 << 20, max: MEMORY_MAX, default: MEMORY_MAX, unit: Unit::Bytes },
+};
+
+static PARAMETERS: &[&Parameter] = &[&TIME, &SPEED, &MEMORY];
+
+/// More than any board has.
+const MEMORY_MAX: u64 = 1 << 34;
+/// Cores that test a share each.
+const SHARES: u64 = 3;
 
 /// How long to work before letting go of the core.
 const SLICE: Duration = Duration::from_millis(5);
@@ -70,12 +81,13 @@ impl Workload for Certify {
     fn run<'a>(&'a self, values: &'a Values, context: Context<'a>) -> BoxFuture<'a, Result<(), Failure>> {
         let length = Duration::from_micros(values.number(&TIME));
         let speed = values.number(&SPEED);
+        let share = values.number(&MEMORY) / SHARES;
         Box::pin(async move {
             // Nothing else runs on this core.
             let Some(mut buffer) = context.take_buffer() else {
                 return Err(Failure::MemoryTaken { core: context.core });
             };
-            let memory = MemoryTest::new(&mut buffer);
+            let memory = MemoryTest::new(buffer.regions().iter_mut().map(|words| &mut **words), share);
             let part = context.record().join(context.core, context.now(), length);
             if !part.is_leader {
                 work(&context, part, memory).await;

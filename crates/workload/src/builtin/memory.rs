@@ -1,6 +1,6 @@
 //! Moves memory as fast as the core can, and checks that what was written is what is read.
 //!
-//! Works on the core's buffer in chunks, and lets go of the core every few milliseconds. Word `i` of a pass holds
+//! Works on the core's memory in chunks, and lets go of the core every few milliseconds. Word `i` of a pass holds
 //! `seed + i`, so any chunk can be checked without knowing the others, and the sum of a chunk is known beforehand.
 
 use alloc::boxed::Box;
@@ -19,8 +19,8 @@ static MODE: Parameter = Parameter {
 
 static SIZE: Parameter = Parameter {
     name: "size",
-    help: "bytes to work on; without it, all that the core has",
-    kind: Kind::Integer { min: 4 << 10, max: 1 << 30, default: 1 << 30, unit: Unit::Bytes },
+    help: "bytes to work on, of the third of the RAM that a core has",
+    kind: Kind::Integer { min: 4 << 10, max: 1 << 30, default: 4 << 20, unit: Unit::Bytes },
 };
 
 const WORD: usize = size_of::<u64>();
@@ -59,13 +59,13 @@ impl Workload for Memory {
             3 => &[Pass::Read],
             _ => &[Pass::Fill, Pass::Copy, Pass::Read],
         };
-        let size = values.is_given(&SIZE).then(|| values.number(&SIZE));
+        let (size, is_given) = (values.number(&SIZE), values.is_given(&SIZE));
         Box::pin(async move {
             let Some(mut buffer) = context.take_buffer() else {
                 return Err(Failure::MemoryTaken { core: context.core });
             };
             let available = (buffer.len() * WORD) as u64;
-            let needed = size.unwrap_or(available.max(4 << 10));
+            let needed = if is_given { size } else { size.min(available.max(4 << 10)) };
             let Some(buffer) = usize::try_from(needed).ok().and_then(|len| buffer.get_mut(..len / WORD)) else {
                 return Err(Failure::Memory { needed, available });
             };

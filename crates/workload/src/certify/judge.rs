@@ -120,10 +120,10 @@ fn judge_memory(cores: &Cores, seen: &Seen) -> Finding {
                 tested.wrong
             );
         }
-        start = start.min(tested.region.start);
-        end = end.max(tested.region.end);
+        start = start.min(tested.span.start);
+        end = end.max(tested.span.end);
         passes = passes.min(tested.passes);
-        bytes += tested.region.end - tested.region.start;
+        bytes += tested.bytes;
     }
     if passes == 0 || bytes == 0 {
         return not_checked!("not once written and read back: the test was too short");

@@ -37,7 +37,7 @@ impl Env for Node {
 
 /// Runs `test` beside core 1 and the network.
 fn with_node<T>(node: &Node, manager: &Manager, test: impl Future<Output = T>) -> T {
-    let scratch = Scratch::new(vec![0; 64].leak());
+    let scratch = Scratch::new(vec![vec![0; 64].leak()]);
     time::run(async {
         match select3(test, run_core(1, manager, node, &scratch), loopback::run(node.0)).await {
             Either3::First(result) => result,

@@ -20,7 +20,13 @@ fn sound_cores() -> Cores {
         let start = 0xc0_0000 + core as u64 * 0x15_5540;
         (core > 0).then(|| CoreResult {
             computed: Computed { rounds: 1_000, wrong: 0, first: None },
-            tested: Tested { region: start..start + 0x15_5540, passes: 30 + core as u64, wrong: 0, first: None },
+            tested: Tested {
+                span: start..start + 0x15_5540,
+                bytes: 0x15_5540,
+                passes: 30 + core as u64,
+                wrong: 0,
+                first: None,
+            },
             is_done: true,
         })
     })
