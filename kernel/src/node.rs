@@ -8,6 +8,7 @@ use embassy_sync::mutex::Mutex;
 use embassy_sync::watch::Watch;
 use heapless::Vec;
 use static_cell::ConstStaticCell;
+use telemetry::sample::NicCounts;
 use telemetry::{Counted, HealthLog, History, NetInfo, NodeInfo, Past, Sample, Snapshot};
 use workload::Manager;
 
@@ -119,8 +120,10 @@ impl Node {
         self.sample_news.sender().send(sample.at_us);
     }
 
-    /// Takes in how the network has changed since the last sample.
-    pub(crate) fn update_network(&self, net: NetInfo) {
-        self.state.borrow_mut().net = net;
+    /// Takes in how the network has changed since the last sample, and what it has counted, so that the two agree.
+    pub(crate) fn update_network(&self, net: NetInfo, counts: NicCounts) {
+        let mut state = self.state.borrow_mut();
+        state.net = net;
+        state.sample.nic = counts;
     }
 }

@@ -72,7 +72,7 @@ pub(crate) async fn run(node: &Node, stack: &Stack, mailbox: &SharedMailbox, mem
         let mut epoch = stack.epoch();
         while let Either::Second(changed) = select(ticker.next(), stack.wait_epoch(epoch)).await {
             epoch = changed;
-            node.update_network(shown(&stack.status(), sample.at_us));
+            node.update_network(shown(&stack.status(), sample.at_us), nic_counts(stack));
         }
         if !is_told {
             // Not earlier: only now has every task what it needs.

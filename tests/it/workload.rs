@@ -67,6 +67,21 @@ fn memory_moves_bytes_and_finds_no_errors() -> Result<()> {
 }
 
 #[test]
+fn workloads_have_all_ram_that_the_node_does_not_need() -> Result<()> {
+    // Of 960 MiB, all but the node's own 52, in three parts.
+    let rig = Rig::boot("workload=memory:size=302M,cores=1-3")?;
+    for core in ["1", "2", "3"] {
+        let labels = [("core", core), ("workload", "memory")];
+        // The first two passes fill one half and copy it to the other; the fifth has read all that.
+        rig.node.wait_for_metric("five passes", 10 * PATIENCE, |metrics| {
+            Ok((metrics.one("minipirack_workload_operations_total", &labels)? >= 5.0).then_some(()))
+        })?;
+        ensure!(rig.node.metric("minipirack_workload_errors_total", &labels)? == 0.0, "core {core}");
+    }
+    Ok(())
+}
+
+#[test]
 fn ping_asks_its_peer_and_keeps_a_histogram() -> Result<()> {
     let lab = Lab::new()?;
     let command_line = format!("workload=ping:peer={},interval=100ms,size=100,cores=3", peer(&lab));
