@@ -74,7 +74,8 @@ fn workloads_have_all_ram_that_the_node_does_not_need() -> Result<()> {
         let labels = [("core", core), ("workload", "memory")];
         // The first two passes fill one half and copy it to the other; the fifth has read all that.
         rig.node.wait_for_metric("five passes", 10 * PATIENCE, |metrics| {
-            Ok((metrics.one("minipirack_workload_operations_total", &labels)? >= 5.0).then_some(()))
+            let passes = metrics.one("minipirack_workload_operations_total", &labels)?;
+            Ok((passes >= 5.0).then_some(passes))
         })?;
         ensure!(rig.node.metric("minipirack_workload_errors_total", &labels)? == 0.0, "core {core}");
     }

@@ -39,7 +39,7 @@ impl Env for Node {
 fn run(test: impl AsyncFnOnce(&'static Network, &Manager)) {
     let node = Node(Box::leak(Box::new(Network::new())), AtomicU64::new(77));
     let manager = Manager::new();
-    let scratch = [Scratch::new(vec![0; 64].leak()), Scratch::new(vec![0; 64].leak())];
+    let scratch = [Scratch::new(vec![vec![0; 64].leak()]), Scratch::new(vec![vec![0; 64].leak()])];
     time::run(async {
         let cores = (run_core(1, &manager, &node, &scratch[0]), run_core(2, &manager, &node, &scratch[1]));
         match select4(test(node.0, &manager), cores.0, cores.1, loopback::run(node.0)).await {
