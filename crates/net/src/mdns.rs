@@ -3,8 +3,8 @@
 //! `edge-mdns` supplies the records and, through `domain`, the messages. Its responder is not used: it answers every type
 //! for a name, lacks the cache-flush bit and known-answer suppression, and neither probes nor notices a conflict.
 
-mod message;
-mod records;
+pub(crate) mod message;
+pub(crate) mod records;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -22,7 +22,7 @@ use crate::stack::Stack;
 /// Port and groups of mDNS (RFC 6762, section 3).
 pub(crate) const PORT: u16 = 5353;
 pub(crate) const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
-const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xFF02, 0, 0, 0, 0, 0, 0, 0xFB);
+pub(crate) const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xFF02, 0, 0, 0, 0, 0, 0, 0xFB);
 /// Section 11: so that a receiver can tell that no router was in between.
 pub(crate) const HOP_LIMIT: u8 = 255;
 

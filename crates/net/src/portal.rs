@@ -4,7 +4,7 @@
 //! between smoltcp's buffers and the rings that it shares with the program, as far as there is room. A program that does not
 //! read so closes its peer's window, and a peer that does not read fills the program's ring.
 
-mod names;
+pub(crate) mod names;
 mod tcp;
 mod udp;
 

@@ -26,6 +26,7 @@ use crate::counters::Counters;
 use crate::device::{Device, Shared};
 use crate::local::Local;
 use crate::ping::Pinger;
+use crate::portal::names::Cache;
 use crate::settings::{NodeName, Settings, node_name};
 use crate::status::{Ipv4Source, NetStatus};
 use crate::time::Clock;
@@ -87,6 +88,8 @@ pub struct Stack {
     status_wakers: RefCell<MultiWakerRegistration<STATUS_WAITERS>>,
     progress: AtomicU32,
     sweep: Cell<Instant>,
+    /// What is known of other nodes' names.
+    pub(crate) names: RefCell<Cache>,
     next_port: Cell<u16>,
 }
 
@@ -119,6 +122,7 @@ impl Stack {
             settings,
             inner: RefCell::new(Inner { iface, sockets, device, pinger, stuck: Vec::new(), guests: Vec::new() }),
             sweep: Cell::new(Instant::MIN),
+            names: RefCell::new(Cache::new()),
             ipv4: RefCell::new(None),
             clock: Clock::new(),
             waker: RefCell::new(WakerRegistration::new()),

@@ -85,7 +85,7 @@ type Data<'r> = RecordDataChain<Txt<'r>, AllRecordData<&'r [u8], NameSlice<'r>>>
 const SERVICE_TYPES: &[&str] = &["_services", "_dns-sd", "_udp", "local"];
 
 /// Returns the IPv6 address in a record's data.
-pub(super) fn to_ipv6(data: &Aaaa) -> Ipv6Addr {
+pub(crate) fn to_ipv6(data: &Aaaa) -> Ipv6Addr {
     Ipv6Addr::from(data.addr().octets())
 }
 

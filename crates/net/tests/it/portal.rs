@@ -7,7 +7,7 @@ use std::rc::Rc;
 use embassy_futures::join::join;
 use embassy_time::{Duration, Timer, with_timeout};
 use embedded_io_async::{Read, Write};
-use net::{TcpSocket, UdpSocket, portal, services};
+use net::{Event, Ipv4Settings, TcpSocket, UdpSocket, portal, services};
 use sockets::network::PLACES;
 use sockets::{Network, SocketError};
 
@@ -25,8 +25,12 @@ struct Rack {
 }
 
 async fn rack(lab: &Lab) -> Rack {
-    let node = lab.node(1, settings(fixed(1)));
-    let peer = lab.node(2, settings(fixed(2)));
+    rack_with(lab, [fixed(1), fixed(2)]).await
+}
+
+async fn rack_with(lab: &Lab, [node, peer]: [Ipv4Settings; 2]) -> Rack {
+    let node = lab.node(1, settings(node));
+    let peer = lab.node(2, settings(peer));
     let network: &'static Network = Box::leak(Box::new(Network::new()));
     for place in 0..PLACES {
         lab.tasks.spawn(portal::serve(node.stack, network, place));
@@ -302,6 +306,14 @@ fn names_of_nodes_lead_to_their_addresses() {
         assert_eq!(rack.network.resolve(&format!("{}.LOCAL", name.to_uppercase())).await, Ok(address));
         let own = rack.node.stack.status().mdns_name.to_string();
         assert_eq!(rack.network.resolve(&own).await, Ok(rack.address().ip()));
+        // What was learned is not asked again, for some seconds.
+        let answers = || rack.peer.stack.counters().get(Event::MdnsAnswer);
+        let before = answers();
+        assert_eq!(rack.network.resolve(&name).await, Ok(address));
+        assert_eq!(answers(), before);
+        Timer::after_secs(11).await;
+        assert_eq!(rack.network.resolve(&name).await, Ok(address));
+        assert!(answers() > before);
         assert_eq!(rack.network.resolve("nobody").await, Err(SocketError::UnknownName));
     });
 }
@@ -382,4 +394,20 @@ fn who_pretends_to_be_the_node_itself_gets_no_answer() {
         assert_eq!(counters.get(net::counters::Event::OwnSource), 1);
         assert!(counters.get(net::counters::Event::LocalFrame) < 5);
     });
+}
+
+#[test]
+fn a_node_without_ipv4_is_found_by_its_other_address() {
+    // Until they choose one themselves, those whose DHCP server does not answer have none: the peer, or the one who asks.
+    for settings in [[fixed(1), Ipv4Settings::Dhcp], [Ipv4Settings::Dhcp, fixed(2)]] {
+        lab::run(|lab| async move {
+            let rack = rack_with(&lab, settings).await;
+            let name = rack.peer.stack.status().mdns_name.to_string();
+            let ipv6 = rack.peer.stack.status().ipv6[0].0;
+            assert_eq!(rack.network.resolve(&name).await, Ok(ipv6.into()));
+            Timer::after_secs(30).await;
+            let ipv4 = rack.peer.stack.ipv4_address().unwrap();
+            assert_eq!(rack.network.resolve(&name).await, Ok(ipv4.into()));
+        });
+    }
 }
