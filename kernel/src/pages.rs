@@ -103,7 +103,10 @@ impl Pages for &'static NodePages {
         match wanted.path {
             "/metrics" if !self.has_metrics => Found::Nothing,
             path if !self.has_api && path.starts_with(json::ROOT) => Found::Nothing,
-            "/" => self.page(&self.status, out),
+            "/" => {
+                self.status.write(self.node, out);
+                Found::Document(self.status.content_type, page::HEADERS)
+            }
             "/metrics" => match Names::wanted_by(wanted.user_agent) {
                 Names::Strict => self.page(&self.metrics, out),
                 Names::NodeExporter => self.page(&self.all_metrics, out),

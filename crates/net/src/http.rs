@@ -5,6 +5,9 @@
 //! them as one object; and what remains of HTTP for two methods without bodies is less code than the adapter. Requests
 //! are parsed by `httparse`.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use core::fmt::Write as _;
 
 use alloc::string::String;
@@ -60,6 +63,8 @@ impl<'r> Wanted<'r> {
 pub enum Found<P> {
     /// A page, which was written as a whole. With its content type.
     Whole(&'static str),
+    /// A page for browsers, which was written as a whole. With its content type and header lines of its own.
+    Document(&'static str, &'static str),
     /// A page that comes in parts, as long as there are some. With its content type.
     Parts(&'static str, P),
     /// Nothing now: too many clients have it. With the seconds after which to try again.
@@ -309,8 +314,14 @@ async fn answer(
             let body = if is_head { "" } else { page.as_str() };
             within(send(socket, Status::Ok, content_type, page.len(), body, request.then)).await
         }
+        Found::Document(content_type, headers) => {
+            let length = Length::Known(page.len());
+            within(send_head(socket, Status::Ok, content_type, length, headers, request.then)).await?;
+            within(embedded_io_async::Write::write_all(socket, if is_head { b"" } else { page.as_bytes() })).await?;
+            Ok(request.then)
+        }
         Found::Parts(content_type, _) if is_head => {
-            within(send_head(socket, Status::Ok, content_type, Length::Open, request.then)).await?;
+            within(send_head(socket, Status::Ok, content_type, Length::Open, "", request.then)).await?;
             Ok(request.then)
         }
         Found::Parts(content_type, parts) => send_parts(socket, page, content_type, parts, request).await,
@@ -318,7 +329,7 @@ async fn answer(
             page.clear();
             // Can't fail: a string grows.
             let _ = writeln!(page, "Too many clients have this already. Try again in {retry_s} s.");
-            within(send_head(socket, Status::Busy, TEXT, Length::Retry(page.len(), retry_s), request.then)).await?;
+            within(send_head(socket, Status::Busy, TEXT, Length::Retry(page.len(), retry_s), "", request.then)).await?;
             within(embedded_io_async::Write::write_all(socket, if is_head { b"" } else { page.as_bytes() })).await?;
             Ok(request.then)
         }
@@ -344,7 +355,7 @@ async fn send_parts(
     // A client of version 1.0 sees the end when the connection ends.
     let (then, length) =
         if request.takes_chunks { (request.then, Length::Chunks) } else { (Then::Close, Length::Open) };
-    within(send_head(socket, Status::Ok, content_type, length, then)).await?;
+    within(send_head(socket, Status::Ok, content_type, length, "", then)).await?;
     loop {
         page.clear();
         parts.next(page).await;
@@ -403,7 +414,7 @@ async fn send(
     body: &str,
     then: Then,
 ) -> Result<Then, TcpError> {
-    send_head(socket, status, content_type, Length::Known(len), then).await?;
+    send_head(socket, status, content_type, Length::Known(len), "", then).await?;
     embedded_io_async::Write::write_all(socket, body.as_bytes()).await?;
     Ok(then)
 }
@@ -424,9 +435,11 @@ async fn send_head(
     status: Status,
     content_type: &str,
     length: Length,
+    headers: &str,
     then: Then,
 ) -> Result<(), TcpError> {
-    let mut head: heapless::String<256> = heapless::String::new();
+    use embedded_io_async::Write;
+    let mut head: heapless::String<320> = heapless::String::new();
     // All of it fits: the content types are ours and short.
     let _ = write!(head, "HTTP/1.1 {}\r\nContent-Type: {content_type}\r\n", status.line());
     let _ = match length {
@@ -436,8 +449,16 @@ async fn send_head(
         Length::Open => Ok(()),
     };
     let connection = if then == Then::Close { "Connection: close\r\n" } else { "" };
-    let _ = write!(head, "Cache-Control: no-store\r\n{connection}\r\n");
-    embedded_io_async::Write::write_all(socket, head.as_bytes()).await
+    // A browser must not guess another type than the one that is told.
+    let _ = write!(head, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n{connection}");
+    if headers.is_empty() {
+        let _ = head.push_str("\r\n");
+        return socket.write_all(head.as_bytes()).await;
+    }
+    for part in [&head, headers, "\r\n"] {
+        socket.write_all(part.as_bytes()).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -34,6 +34,10 @@ impl Pages for Site {
                 out.push_str("home");
                 Found::Whole("text/html")
             }
+            "/document" => {
+                out.push_str("<p>");
+                Found::Document("text/html", "Content-Security-Policy: default-src 'none'\r\n")
+            }
             "/agent" => {
                 out.push_str(wanted.user_agent.unwrap_or("nobody"));
                 Found::Whole("text/plain")
@@ -132,10 +136,14 @@ fn pages_are_served() {
         assert_eq!(
             answer,
             "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\nCache-Control: no-store\r\n\
-             Connection: close\r\n\r\nhome"
+             X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\nhome"
         );
         let head = exchange(&server, &client, "HEAD / HTTP/1.0\r\n\r\n").await;
         assert_eq!(head, answer.strip_suffix("home").unwrap());
+        let document = exchange(&server, &client, "GET /document HTTP/1.0\r\n\r\n").await;
+        let (headers, body) = document.split_once("\r\n\r\n").unwrap();
+        assert!(headers.ends_with("\r\nConnection: close\r\nContent-Security-Policy: default-src 'none'"), "{headers}");
+        assert!(headers.contains("\r\nContent-Length: 3\r\n") && body == "<p>", "{document}");
         let agent = exchange(&server, &client, "GET /agent HTTP/1.0\r\nUser-Agent:  curl/8 \r\n\r\n").await;
         assert!(agent.ends_with("\r\n\r\ncurl/8"), "{agent}");
         let missing = exchange(&server, &client, "GET /nothing HTTP/1.0\r\n\r\n").await;
@@ -146,7 +154,7 @@ fn pages_are_served() {
         let body = big.split_once("\r\n\r\n").unwrap().1;
         assert_eq!(body.len(), 100_000);
         assert!(body.bytes().enumerate().all(|(i, c)| c == b'a' + (i % 26) as u8));
-        assert_eq!(server.stack.counters().get(Event::HttpRequest), 6);
+        assert_eq!(server.stack.counters().get(Event::HttpRequest), 7);
         assert_eq!(server.stack.counters().get(Event::HttpMalformed), 0);
     });
 }
@@ -272,7 +280,8 @@ fn a_page_in_parts_comes_in_chunks_and_keeps_the_connection() {
         assert!(
             answer.starts_with(
                 "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\
-                 Cache-Control: no-store\r\n\r\na\r\n8         \r\na\r\n9         \r\n0\r\n\r\nHTTP/1.1 200 OK"
+                 Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n\
+                 a\r\n8         \r\na\r\n9         \r\n0\r\n\r\nHTTP/1.1 200 OK"
             ),
             "{answer}"
         );

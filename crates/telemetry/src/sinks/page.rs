@@ -23,6 +23,15 @@ const LOG_LINES: usize = 30;
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
+/// Header lines for a browser: nothing but this page's own script and style runs in it, nothing comes from elsewhere, and no
+/// other page shows it in a frame. The tests compare the hashes (W3C, "Content Security Policy Level 3", section 2.3.1).
+pub const HEADERS: &str = "Content-Security-Policy: default-src 'none'; \
+    script-src 'sha256-feW0H0S67pnJwMgP838p3zI7kjnBesQZzRX2o1oukPU='; \
+    style-src 'sha256-rKKOQtVZMs+tLws93gaOLDKHitfhRS0IXYVBtFjE7Ok='; \
+    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
+    Referrer-Policy: no-referrer\r\n\
+    X-Frame-Options: DENY\r\n";
+
 /// Writes the page.
 ///
 /// # Errors
@@ -139,7 +148,7 @@ fn key(
     id: fmt::Arguments<'_>,
     value: &dyn fmt::Display,
 ) -> fmt::Result {
-    write!(out, "<span class=\"key\" style=\"--c:var(--c{})\">{name} <b id=\"{id}\">{value}</b></span>", color % 4)
+    write!(out, "<span class=\"key c{}\">{name} <b id=\"{id}\">{value}</b></span>", color % 4)
 }
 
 fn node(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {

@@ -1,5 +1,7 @@
 //! The status page is well formed, whole and harmless.
 
+use base64ct::{Base64, Encoding};
+use sha2::{Digest, Sha256};
 use telemetry::sinks::page;
 
 use crate::fixture::Node;
@@ -101,4 +103,24 @@ fn nothing_that_a_peer_says_becomes_markup() {
     let html = page(&node);
     assert_eq!(check_nesting(&html), before);
     assert!(html.matches("<script").count() == 1 && html.contains("&lt;script&gt;alert(&#39;1&#39;)"));
+}
+
+#[test]
+fn a_browser_runs_only_what_the_headers_name() {
+    let html = page(&Node::at_work(100));
+    for (element, directive) in [("script", "script-src"), ("style", "style-src")] {
+        let (_, content) = html.split_once(&format!("<{element}>")).unwrap();
+        let (content, _) = content.split_once(&format!("</{element}>")).unwrap();
+        let mut buffer = [0; 64];
+        let hash = Base64::encode(&Sha256::digest(content), &mut buffer).unwrap();
+        let allowed = format!("{directive} 'sha256-{hash}';");
+        assert!(page::HEADERS.contains(&allowed), "sinks/page.rs, HEADERS must have {allowed}");
+        // Those that no hash allows: attributes.
+        assert_eq!(html.matches(&format!("<{element}")).count(), 1);
+    }
+    let script = html.split_once("<script>").unwrap().1;
+    for inline in ["style=", "onclick", "onload", "javascript:"] {
+        assert!(!html.contains(inline), "{inline} in {script}");
+    }
+    assert!(page::HEADERS.ends_with("\r\n") && !page::HEADERS.contains("unsafe"));
 }

@@ -1,5 +1,5 @@
 (()=>{
-const d=document,$=i=>d.getElementById(i),C=['--c0','--c1','--c2','--c3'];
+const d=document,$=i=>d.getElementById(i);
 let rows=[],used=[],seen=Date.now(),next=d.body.dataset.next;
 const set=(i,t)=>{const e=$(i);if(e)e.textContent=t};
 const si=n=>{let i=0;while(n>=999.5&&i<6){n/=1e3;i++}return(i?n.toPrecision(3):Math.round(n))+' kMGTPE'[i].trim()},unit=(n,u)=>si(n).replace(/[kMGTPE]?$/,p=>' '+p+u);
@@ -14,9 +14,9 @@ const end=rows[rows.length-1][0],N=60*Math.max(1,Math.ceil((end-rows[0][0])/6e7-
 let out='<path class="grid" d="M0 25H300M0 50H300M0 75H300"/>';
 rows.forEach(r=>{if(r[1]===false)out+=`<rect x="${x(r)-1}" width="${330/N}" height="100"/>`});
 lines.forEach((l,k)=>{let p='';l.forEach((v,i)=>{if(v!=null)p+=(p?'L':'M')+x(rows[i])+' '+(98-96*Math.min(1,(v-lo)/((hi-lo)||1))).toFixed(1)});
-if(!p)return;const c=`style="--c:var(${C[k%4]})"`;
-if(lines.length<3)out+=`<path class="area" ${c} d="${p}V100H${p.slice(1,p.indexOf(' '))}Z"/>`;
-out+=`<path class="line" ${c} d="${p}"/>`});
+if(!p)return;
+if(lines.length<3)out+=`<path class="area c${k%4}" d="${p}V100H${p.slice(1,p.indexOf(' '))}Z"/>`;
+out+=`<path class="line c${k%4}" d="${p}"/>`});
 e.querySelector('svg').innerHTML=out;
 const s=e.querySelectorAll('small');s[0].textContent=text(hi);s[1].textContent=lo?text(lo):'';s[2].textContent=N/60+' min ago'}
 function draw(){
