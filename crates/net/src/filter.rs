@@ -3,6 +3,9 @@
 //! smoltcp drops malformed packets without a word. Here lengths, header fields and checksums are verified before smoltcp
 //! sees the frame (which is then told not to verify checksums again), so that every drop has a reason and a counter.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use nic::MacAddress;

@@ -21,6 +21,8 @@ mod checksum;
 pub mod counters;
 mod device;
 mod filter;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod groups;
 pub mod http;
 mod local;
@@ -37,6 +39,10 @@ pub mod status;
 pub mod syslog;
 pub mod time;
 mod watch;
+
+// Brings the clock that embassy-time is linked with in tests.
+#[cfg(test)]
+use testkit as _;
 
 pub use counters::{Counters, Event};
 pub use ping::PingError;

@@ -9,6 +9,8 @@
 //! Topics are `ROOT/…`, where the root names the node. Two of them are kept for new subscribers: `ROOT/status`, which is
 //! `online`, or `offline` once the broker has lost the node; and those that the [`Queue`] greets with.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod outbox;
 
 use core::convert::Infallible;
@@ -144,6 +146,32 @@ struct Progress {
     under_way: VecDeque<(Op, u64)>,
 }
 
+impl Progress {
+    /// Begins anew at the first message that the broker has forgotten with the session, and has not acknowledged.
+    fn resume(&mut self, is_forgotten: impl Fn(&Op) -> bool) {
+        if let Some(&(_, first)) = self.under_way.iter().find(|(op, _)| is_forgotten(op)) {
+            self.next = first;
+            self.under_way.clear();
+        }
+    }
+}
+
+/// Says what a session is to be like.
+fn config<'b>(settings: &'b Settings, buffers: Buffers<'b>, topics: &mut Topics) -> Result<ConfigBuilder<'b>, Trouble> {
+    let will = Will::new(topics.name("status"), b"offline", &[]).map_err(|_| Trouble::TooLong)?;
+    let config = ConfigBuilder::new(buffers)
+        .keepalive_interval(KEEP_ALIVE_S)
+        .session_expiry_interval(SESSION_EXPIRY_S)
+        .autodowngrade_qos()
+        .client_id(&settings.client)
+        .and_then(|config| config.will(will.retained().qos(QoS::AtLeastOnce)))
+        .map_err(|_| Trouble::TooLong)?;
+    match &settings.user {
+        Some((user, password)) => config.auth(user, password.as_bytes()).map_err(|_| Trouble::TooLong),
+        None => Ok(config),
+    }
+}
+
 impl Publisher {
     /// Makes one, for life. It keeps its memory, so make only one.
     ///
@@ -154,17 +182,7 @@ impl Publisher {
         let settings: &'static Settings = Box::leak(Box::new(settings));
         let (rx, tx) = (Box::leak(vec![0; RX_LEN].into_boxed_slice()), Box::leak(vec![0; TX_LEN].into_boxed_slice()));
         let mut topics = Topics { root: &settings.root, text: String::new() };
-        let will = Will::new(topics.name("status"), b"offline", &[]).map_err(|_| Trouble::TooLong)?;
-        let mut config = ConfigBuilder::new(Buffers::new(rx, tx))
-            .keepalive_interval(KEEP_ALIVE_S)
-            .session_expiry_interval(SESSION_EXPIRY_S)
-            .autodowngrade_qos()
-            .client_id(&settings.client)
-            .and_then(|config| config.will(will.retained().qos(QoS::AtLeastOnce)))
-            .map_err(|_| Trouble::TooLong)?;
-        if let Some((user, password)) = &settings.user {
-            config = config.auth(user, password.as_bytes()).map_err(|_| Trouble::TooLong)?;
-        }
+        let config = config(settings, Buffers::new(rx, tx), &mut topics)?;
         Ok(Self {
             stack,
             socket: TcpSocket::new(stack, SOCKET_LEN.0, SOCKET_LEN.1),
@@ -186,33 +204,29 @@ impl Publisher {
     /// # Errors
     ///
     /// See [`Trouble`].
-    pub async fn connect(&mut self, broker: SocketAddr) -> Result<Connection<'_>, Trouble> {
+    pub async fn connect(&mut self, broker: SocketAddr) -> Result<Connection<'_, 'static, Wire<'_>>, Trouble> {
         let counters = self.stack.counters();
         let connected = self.try_connect(broker).await;
         counters.count(if connected.is_ok() { Event::MqttConnected } else { Event::MqttFailed });
         connected
     }
 
-    async fn try_connect(&mut self, broker: SocketAddr) -> Result<Connection<'_>, Trouble> {
+    async fn try_connect(&mut self, broker: SocketAddr) -> Result<Connection<'_, 'static, Wire<'_>>, Trouble> {
         let Self { stack, socket, session, topics, backoff, progress } = self;
         let connected = with_timeout(PATIENCE, socket.connect(broker)).await;
         connected.map_err(|_| Trouble::Timeout)?.map_err(Trouble::Connect)?;
         let connection =
             with_timeout(PATIENCE, session.connect(Wire(socket))).await.map_err(|_| Trouble::Timeout)??;
         backoff.reset();
-        // The broker has forgotten the session: what it has not acknowledged is sent anew.
-        if let Some(&(_, first)) = progress.under_way.iter().find(|(op, _)| connection.is_invalidated(op)) {
-            progress.next = first;
-            progress.under_way.clear();
-        }
+        progress.resume(|op| connection.is_invalidated(op));
         Ok(Connection { connection, counters: stack.counters(), topics, progress })
     }
 }
 
 /// A connection to the broker.
-pub struct Connection<'p> {
-    connection: minimq::Connection<'p, 'static, Wire<'p>>,
-    counters: &'static Counters,
+pub struct Connection<'p, 'b, I> {
+    connection: minimq::Connection<'p, 'b, I>,
+    counters: &'p Counters,
     topics: &'p mut Topics,
     progress: &'p mut Progress,
 }
@@ -229,7 +243,7 @@ enum Sent {
     Never,
 }
 
-impl Connection<'_> {
+impl<I: Read<Error = TcpError> + Write> Connection<'_, '_, I> {
     /// Publishes messages as they come, until the connection ends; returns why it did.
     pub async fn publish(mut self, queue: &mut impl Queue) -> Trouble {
         match self.run(queue).await {
@@ -324,7 +338,7 @@ impl Connection<'_> {
 }
 
 /// The socket, as `minimq` wants it: what was written goes out by itself, and nobody waits for it to arrive.
-struct Wire<'s>(&'s mut TcpSocket);
+pub struct Wire<'s>(&'s mut TcpSocket);
 
 impl ErrorType for Wire<'_> {
     type Error = TcpError;

@@ -162,6 +162,15 @@ fn parse_notification(bytes: &[u8]) -> Option<Notification> {
     }
 }
 
+/// For the fuzz target: reads `data` as a notification and as the text of an address.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_anything(data: &[u8]) {
+    let _ = parse_notification(data);
+    if let Some(mac) = str::from_utf8(data).ok().and_then(parse_mac) {
+        assert!(data.len() == 12 && mac.0 != [0; 6] || data == b"000000000000", "{mac}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -63,7 +63,7 @@ impl Framing for EcmFraming {
     }
 }
 
-fn walk(bytes: &[u8], _place: usize) -> Piece {
+pub(crate) fn walk(bytes: &[u8], _place: usize) -> Piece {
     match bytes.len() {
         // The empty packet behind a frame whose last packet was full.
         0 => Piece::End,

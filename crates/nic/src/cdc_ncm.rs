@@ -32,6 +32,10 @@ const SET_CRC_MODE: u8 = 0x8A;
 /// Length of the NTB parameter structure (table 6-3).
 const PARAMETERS_LEN: usize = 28;
 
+/// For the fuzz target.
+#[cfg(any(test, fuzzing))]
+pub(crate) const WALK: crate::exchange::Walk = block::walk;
+
 /// Says whether this driver can drive the configuration.
 pub(crate) fn rate(_device: &DeviceDescriptor, configuration: &Configuration) -> bool {
     cdc::control_interface(configuration, SUBCLASS).is_some()
@@ -85,4 +89,18 @@ async fn set(device: &Device<'_>, setup: Setup, data: &[u8]) -> Result<bool, Usb
         Err(TransferError::Stall) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// For the fuzz target: reads `data` as parameters of blocks; what is then put into a block is found in it.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_anything(data: &[u8]) {
+    use crate::usbnet::Framing as _;
+    let Some(layout) = Layout::parse(data) else { return };
+    let framing = NcmFraming::new(layout, 2048);
+    let mut block = [0xEE; 2048];
+    let frame = framing.headroom()..framing.headroom() + 60;
+    assert!(frame.end <= block.len(), "{frame:?}");
+    let end = framing.wrap(&mut block, frame.clone(), 512);
+    let found = WALK(block.get(..end).unwrap_or_default(), 0);
+    assert!(matches!(&found, crate::exchange::Piece::Frame { frame: at, .. } if *at == frame), "{found:?}");
 }

@@ -38,6 +38,10 @@ const VENDOR: u16 = 0x0424;
 /// Products with a PHY inside: LAN7800 and LAN7515, LAN7850 (Linux lan78xx.c, `products`).
 const PRODUCTS: [u16; 2] = [0x7800, 0x7850];
 
+/// For the fuzz target.
+#[cfg(any(test, fuzzing))]
+pub(crate) const WALK: crate::exchange::Walk = framing::walk;
+
 /// Says whether this driver can drive the device.
 pub(crate) fn rate(device: &DeviceDescriptor, _configuration: &Configuration) -> bool {
     device.vendor == VENDOR && PRODUCTS.contains(&device.product)

@@ -36,6 +36,10 @@ const VENDOR: u16 = 0x0424;
 /// Products: LAN9512 and LAN9514, LAN9500, LAN9505, LAN9500A, LAN9505A (Linux smsc95xx.c, `products`).
 const PRODUCTS: [u16; 5] = [0xEC00, 0x9500, 0x9505, 0x9E00, 0x9E01];
 
+/// For the fuzz target.
+#[cfg(any(test, fuzzing))]
+pub(crate) const WALK: crate::exchange::Walk = framing::walk;
+
 /// Says whether this driver can drive the device.
 pub(crate) fn rate(device: &DeviceDescriptor, _configuration: &Configuration) -> bool {
     device.vendor == VENDOR && PRODUCTS.contains(&device.product)

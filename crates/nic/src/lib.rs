@@ -10,6 +10,8 @@ pub mod cdc_ecm;
 pub mod cdc_ncm;
 pub mod events;
 pub mod exchange;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod genet;
 pub mod lan78xx;
 pub mod lan95xx;

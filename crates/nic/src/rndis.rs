@@ -24,6 +24,10 @@ pub const NAME: &str = "rndis";
 /// Frames that the device shall forward (NDIS packet filter): directed, multicast, all multicast, broadcast.
 const PACKET_FILTER: u32 = 0x0F;
 
+/// For the fuzz target.
+#[cfg(any(test, fuzzing))]
+pub(crate) const WALK: Walk = message::walk;
+
 /// Says whether this driver can drive the configuration.
 pub(crate) fn rate(_device: &DeviceDescriptor, configuration: &Configuration) -> bool {
     control_interface(configuration).is_some()
@@ -101,5 +105,13 @@ impl Framing for RndisFraming {
         let len = if frame.end.is_multiple_of(max_packet) { frame.end + 4 } else { frame.end };
         message::write_packet_header(buffer, frame, len);
         len
+    }
+}
+
+/// For the fuzz target: reads `data` as an answer, in which everything is inside it.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_anything(data: &[u8]) {
+    if let Some(message::Answer::Completion { information, .. }) = message::parse_answer(data) {
+        assert!(information.len() <= data.len());
     }
 }

@@ -1,5 +1,8 @@
 //! One connection, without its network: bytes go in, bytes come out, and what the client wants comes as [`Event`]s.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use alloc::boxed::Box;
 
 use heapless::Vec;

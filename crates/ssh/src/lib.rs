@@ -30,6 +30,8 @@ pub mod server;
 mod wire;
 
 pub use channel::{COMMAND_LEN_MAX, Output, Terminal};
+#[cfg(any(test, fuzzing))]
+pub use connection::fuzz::run as fuzz;
 pub use connection::{ATTEMPTS_MAX, Connection, Error, Event, Settings};
 pub use host_key::{Fingerprint, HostKey, PublicKey};
 pub use message::Reason;

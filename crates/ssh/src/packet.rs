@@ -268,6 +268,12 @@ impl Sender {
         self.send_now(write)
     }
 
+    /// Forgets an exchange that was begun.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn stop_exchange(&mut self) {
+        self.is_exchanging = false;
+    }
+
     /// Tells that new keys are used from now on, and uses them.
     pub(crate) fn change(&mut self, seal: Seal, is_strict: bool) -> Result<(), Error> {
         self.send_now(&mut |out| out.byte(message::NEWKEYS))?;

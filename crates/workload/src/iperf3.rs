@@ -9,6 +9,8 @@
 mod all;
 pub(crate) mod client;
 mod control;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod json;
 mod results;
 mod run;

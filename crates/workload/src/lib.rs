@@ -23,6 +23,8 @@ pub mod core_set;
 pub mod distribution;
 pub mod env;
 pub mod figures;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod help;
 mod http;
 mod iperf3;

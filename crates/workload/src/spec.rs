@@ -1,5 +1,8 @@
 //! A workload with its parameters, from text such as `cpu load=50% cores=1-3` or `cpu:load=50%,cores=1-3`.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use core::fmt;
 
 use embassy_time::Duration;
@@ -62,7 +65,7 @@ impl Spec {
         let mut words = text.split_ascii_whitespace();
         let first = words.next().unwrap_or("");
         let (name, list) = first.split_once(':').unwrap_or((first, ""));
-        let workload = find(name).ok_or_else(|| SpecError::UnknownWorkload(Excerpt::new(name)))?;
+        let workload = find(name).ok_or_else(|| SpecError::unknown(name))?;
         if text.len() > SPEC_LEN_MAX {
             return Err(SpecError::TooLong { len: text.len() });
         }
@@ -215,6 +218,14 @@ pub enum SpecError {
         /// The parameter.
         parameter: &'static Parameter,
     },
+}
+
+impl SpecError {
+    /// Makes the error of a name that is no workload's.
+    #[must_use]
+    pub fn unknown(name: &str) -> Self {
+        Self::UnknownWorkload(Excerpt::new(name))
+    }
 }
 
 impl fmt::Debug for SpecError {

@@ -1,5 +1,8 @@
 //! The DHCP client (RFC 2131): smoltcp's state machine, and what it leaves to its user.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use core::future::poll_fn;
 use core::net::Ipv4Addr;
 use core::task::Poll;

@@ -1,5 +1,8 @@
 //! mDNS messages (RFC 6762): what to answer to which, without any I/O.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use core::net::{IpAddr, Ipv4Addr};
 
 use edge_mdns::domain::base::iana::{Class, Opcode, Rcode};

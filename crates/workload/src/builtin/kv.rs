@@ -17,6 +17,8 @@ mod command;
 mod copy;
 mod feed;
 mod figures;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod list;
 mod out;
 mod serve;

@@ -1,5 +1,8 @@
 //! The head of a request, as far as a server that gives the same answer to everything must understand it.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use httparse::{EMPTY_HEADER, Error, Status as Progress};
 
 use super::reply::Status;

@@ -1,0 +1,6 @@
+//! Options of DHCP.
+#![no_main]
+
+use testkit as _;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| net::fuzz::dhcp(data));

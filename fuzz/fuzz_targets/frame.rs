@@ -1,0 +1,6 @@
+//! Received frames.
+#![no_main]
+
+use testkit as _;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| net::fuzz::frame(data));

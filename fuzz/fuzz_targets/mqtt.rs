@@ -1,0 +1,6 @@
+//! What an MQTT broker says.
+#![no_main]
+
+use testkit as _;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| net::fuzz::mqtt(data));

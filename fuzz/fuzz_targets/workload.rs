@@ -1,0 +1,6 @@
+//! Workloads with their parameters.
+#![no_main]
+
+use testkit as _;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| workload::fuzz::spec(data));
