@@ -12,6 +12,7 @@
 //! | `annotate` | text that passes through, with the names put to its addresses |
 //! | `progress` | what is being done, as a spinner or as plain lines |
 //! | `terminal` | the terminal as it was before QEMU had it |
+//! | `workloads` | what a node would say about its workloads |
 #![forbid(unsafe_code)]
 
 mod annotate;
@@ -24,6 +25,7 @@ mod progress;
 mod run;
 mod symbols;
 mod terminal;
+mod workloads;
 
 use std::env;
 use std::io;

@@ -11,6 +11,7 @@ use clap::Args;
 use config::{AUTHORIZED_KEYS, Config, MAX_SSH_KEYS, NODE_TOML, RACK_KEY};
 
 use crate::progress::say;
+use crate::workloads;
 
 /// The archive's name on a card.
 pub(crate) const ARCHIVE: &str = "node.cpio";
@@ -63,6 +64,7 @@ impl NodeFiles {
         };
         let known = Config::read(files, command_line.as_bytes());
         known.warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+        workloads::mistakes(&known).for_each(|mistake| say(&format!("warning: {mistake}")));
         if known.is_read_only() {
             say("without an SSH key nothing can be changed over the network (--ssh-key ~/.ssh/id_ed25519.pub)");
         }
@@ -162,11 +164,12 @@ pub(crate) fn check(path: &Path) -> Result<bool> {
     let toml = read(path)?;
     let known = Config::read(config::Files { node_toml: Some(&toml), ..config::Files::default() }, b"");
     known.warnings.iter().for_each(|warning| say(&warning.to_string()));
+    let mistakes = workloads::mistakes(&known).inspect(|mistake| say(mistake)).count();
     let more = known.warnings_dropped;
     if more > 0 {
         say(&format!("{more} more mistakes"));
     }
-    Ok(known.warnings.is_empty())
+    Ok(known.warnings.is_empty() && mistakes == 0)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::Workload;
 use crate::builtin::{WORKLOADS, find};
-use crate::spec::COMMON;
+use crate::spec::{COMMON, SpecError};
 
 /// Shows every workload in a line.
 pub fn list() -> impl fmt::Display {
@@ -16,11 +16,14 @@ pub fn list() -> impl fmt::Display {
     })
 }
 
-/// Shows a workload with its parameters; `None` if there is no such workload.
-#[must_use]
-pub fn of(name: &str) -> Option<impl fmt::Display> {
-    let workload = find(name)?;
-    Some(fmt::from_fn(move |f| describe(workload, f)))
+/// Shows a workload with its parameters.
+///
+/// # Errors
+///
+/// When there is no such workload; tells which there are.
+pub fn of(name: &str) -> Result<impl fmt::Display, SpecError> {
+    let workload = find(name).ok_or_else(|| SpecError::unknown(name))?;
+    Ok(fmt::from_fn(move |f| describe(workload, f)))
 }
 
 fn describe(workload: &dyn Workload, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,6 +63,7 @@ mod tests {
                 assert!(text.contains(&format!("  shows {}: {}", metric.name, metric.help)), "{text}");
             }
         }
-        assert!(of("nothing").is_none());
+        let error = of("nothing").err().unwrap().to_string();
+        assert!(error.starts_with("there is no workload 'nothing'; there are ") && error.contains("cpu"), "{error}");
     }
 }

@@ -70,3 +70,19 @@ fn what_is_no_public_key_is_refused_with_the_reason() {
     assert!(reason(&format!("restrict,pty ssh-ed25519 {KEY}")).contains("remove what stands before"));
     assert!(reason("# nothing\n").contains("no key"));
 }
+
+#[test]
+fn mistakes_in_workloads_are_found_before_a_node_starts() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let check = |text: &str| {
+        fs::write(file.path(), text).unwrap();
+        check(file.path()).unwrap()
+    };
+    assert!(check("[[workload]]\nname = \"cpu\"\nload = \"50%\"\n"));
+    assert!(!check("[[workload]]\nname = \"cpu\"\nload = \"500%\"\n"));
+    let known = Config::parse(b"workload=cpu:laod=5% workload=nosuch workload=idle");
+    let mistakes: Vec<String> = workloads::mistakes(&known).collect();
+    assert_eq!(mistakes.len(), 2);
+    assert!(mistakes[0].starts_with("command line: workload=cpu:laod=5% ignored: cpu has no parameter 'laod'"));
+    assert!(mistakes[1].contains("there is no workload 'nosuch'; there are certify"), "{mistakes:?}");
+}

@@ -40,12 +40,7 @@ pub(super) const COMMAND: Command = Command {
                 arguments.end()?;
                 match name {
                     None => write!(out, "{}", workload::help::list())?,
-                    Some(name) => match workload::help::of(name) {
-                        Some(help) => write!(out, "{help}")?,
-                        None => {
-                            writeln!(out, "there is no workload '{name}'; there are:\n{}", workload::help::list())?;
-                        }
-                    },
+                    Some(name) => write!(out, "{}", workload::help::of(name).map_err(StartError::from)?)?,
                 }
             }
             Some("start") => {

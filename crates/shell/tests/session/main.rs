@@ -322,7 +322,7 @@ fn workloads_are_explained_started_and_stopped() {
     let mut user = User::new();
     assert!(user.enters("workload help").contains("cpu"));
     assert!(user.enters("workload help cpu").contains("load"));
-    assert!(user.enters("workload help x").starts_with("there is no workload 'x'"));
+    assert!(user.enters("workload help x").starts_with("workload: there is no workload 'x'; there are certify"));
     assert_eq!(user.enters("workload"), "no workloads; 'workload help' lists what there is");
     assert_eq!(user.enters("workload start cpu:load=50%"), "started cpu on core 1");
     assert_eq!(user.enters("workload start ping peer=10.0.2.2 interval=10ms 2-3"), "started ping on core 2-3");
