@@ -131,6 +131,9 @@ pub enum Failure<'a> {
     /// Its output could not be written.
     #[error("output failed")]
     Output(#[from] fmt::Error),
+    /// There is a character in it that a terminal would obey.
+    #[error("a command has no control characters, such as {:#04x}: it is not run", u32::from(*.0))]
+    Control(char),
     /// There is no such command.
     #[error("{}", fmt::from_fn(|f| write_unknown(.0, f)))]
     Unknown(&'a str),
@@ -191,6 +194,10 @@ impl<'a> Arguments<'a> {
 ///
 /// When it was not carried out, or its output could not be written.
 pub fn execute<'a>(line: &'a str, node: &dyn Node, out: &mut dyn Write) -> Result<Next, Failure<'a>> {
+    // A part of it may be shown, here or on the console of the node, whose terminal would obey.
+    if let Some(control) = line.chars().find(|c| c.is_control() && !c.is_ascii_whitespace()) {
+        return Err(Failure::Control(control));
+    }
     let mut words = line.split_ascii_whitespace();
     let Some(name) = words.next() else { return Ok(Next::Prompt) };
     let command = find(name).ok_or(Failure::Unknown(name))?;

@@ -86,3 +86,15 @@ fn on_a_terminal_a_key_ends_a_view() {
     feed(&mut script, &node, "q");
     assert!(!script.is_showing() && script.is_success());
 }
+
+#[test]
+fn what_a_terminal_would_obey_is_neither_run_nor_shown() {
+    let node = FakeNode::new();
+    for line in ["note \x1b]0;owned\x07", "\0status", "status\u{9b}2J"] {
+        let (out, errors, is_success) = run(&node, line);
+        assert!(out.is_empty() && errors.starts_with("a command has no control characters, such as 0x"), "{errors:?}");
+        assert!(!is_success && errors.trim_end().chars().all(|c| !c.is_control()), "{errors:?}");
+    }
+    assert!(node.notes.borrow().is_empty());
+    assert!(run(&node, "log\t1\r").2, "blanks of any kind are blanks");
+}
