@@ -287,3 +287,6 @@ impl Server<'_, '_> {
         writer.flush().await.map_err(|_| ())
     }
 }
+
+#[cfg(test)]
+mod tests;
