@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Write};
 
-use heapless::String;
+use heapless::Vec;
 
 use crate::commands::{self, Failure, Next};
 use crate::line::LINE_LEN_MAX;
@@ -14,7 +14,7 @@ use crate::view::Shown;
 pub struct Script {
     /// Whether views are drawn for a terminal, and end when a key is pressed.
     has_screen: bool,
-    line: String<LINE_LEN_MAX>,
+    line: Vec<u8, LINE_LEN_MAX>,
     /// The line being read is longer than lines may be.
     is_too_long: bool,
     view: Option<Shown>,
@@ -25,7 +25,7 @@ impl Script {
     /// Makes one that has run nothing. `has_screen` tells whether its output goes to a terminal.
     #[must_use]
     pub const fn new(has_screen: bool) -> Self {
-        Self { has_screen, line: String::new(), is_too_long: false, view: None, is_success: true }
+        Self { has_screen, line: Vec::new(), is_too_long: false, view: None, is_success: true }
     }
 
     /// Runs one command. What is wrong with it is written to `errors`.
@@ -71,7 +71,7 @@ impl Script {
             return Ok(Flow::Continue);
         }
         if byte != b'\n' {
-            self.is_too_long |= self.line.push(char::from(byte)).is_err();
+            self.is_too_long |= self.line.push(byte).is_err();
             return Ok(Flow::Continue);
         }
         self.end_line(node, out, errors)
@@ -94,7 +94,12 @@ impl Script {
             writeln!(errors, "a line has more than {LINE_LEN_MAX} bytes: it is not run")?;
             return Ok(Flow::Continue);
         }
-        if line.trim().is_empty() { Ok(Flow::Continue) } else { self.run(&line, node, out, errors) }
+        let Ok(line) = str::from_utf8(&line) else {
+            self.is_success = false;
+            writeln!(errors, "a line is not text in UTF-8: it is not run")?;
+            return Ok(Flow::Continue);
+        };
+        if line.trim().is_empty() { Ok(Flow::Continue) } else { self.run(line, node, out, errors) }
     }
 
     /// Returns whether a view is being shown, so that there is more to come.

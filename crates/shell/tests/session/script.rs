@@ -98,3 +98,15 @@ fn what_a_terminal_would_obey_is_neither_run_nor_shown() {
     assert!(node.notes.borrow().is_empty());
     assert!(run(&node, "log\t1\r").2, "blanks of any kind are blanks");
 }
+
+#[test]
+fn lines_are_text_in_utf_8() {
+    let (node, mut script) = (FakeNode::new(), Script::new(false));
+    assert_eq!(feed(&mut script, &node, "note — 日\n").1, "");
+    assert_eq!(*node.notes.borrow(), ["— 日"]);
+    let (mut out, mut errors) = (String::new(), String::new());
+    for byte in *b"note \xff\n" {
+        script.feed(byte, &node, &mut out, &mut errors).unwrap();
+    }
+    assert!(errors.starts_with("a line is not text") && !script.is_success() && node.notes.borrow().len() == 1);
+}
