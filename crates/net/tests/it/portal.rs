@@ -362,7 +362,7 @@ fn a_program_reaches_its_own_node_under_each_of_its_addresses_and_nothing_of_tha
         let mac = rack.node.mac.0;
         let leak = tap.find(SECOND, |frame| (frame[..6] == mac && frame[6..12] == mac).then(|| frame.to_vec())).await;
         assert_eq!(leak, None);
-        assert_eq!(rack.node.stack.counters().get(net::counters::Event::LocalDropped), 0);
+        assert_eq!(rack.node.stack.counters().get(Event::LocalDropped), 0);
         // Pings keep a socket of their own.
         wait_until(SECOND * 15, "sockets given back", || rack.network.counts().open == 0).await;
     });
@@ -391,8 +391,8 @@ fn who_pretends_to_be_the_node_itself_gets_no_answer() {
         tap.send(&frame).await;
         Timer::after(SECOND).await;
         let counters = node.stack.counters();
-        assert_eq!(counters.get(net::counters::Event::OwnSource), 1);
-        assert!(counters.get(net::counters::Event::LocalFrame) < 5);
+        assert_eq!(counters.get(Event::OwnSource), 1);
+        assert!(counters.get(Event::LocalFrame) < 5);
     });
 }
 
