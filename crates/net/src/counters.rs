@@ -54,6 +54,14 @@ pub enum Event {
     TcpResetReceived,
     /// We reset a TCP connection, or refused one.
     TcpResetSent,
+    /// A client had to wait until a socket was free for it.
+    TcpWaited,
+    /// Too many clients waited; one has to ask again.
+    TcpForgotten,
+    /// A connection that its client has not confirmed made room for another client.
+    TcpHalfOpenDropped,
+    /// A connection that its client did not get on with made room for another client.
+    TcpStalledDropped,
     /// A client of echo, discard or chargen was silent for too long and was dropped.
     TcpIdle,
     /// A DHCP message that can't be parsed.
@@ -100,7 +108,7 @@ pub enum Event {
 
 impl Event {
     /// Every event with its name, in the order of the counters.
-    pub const ALL: [(Self, &'static str); 44] = [
+    pub const ALL: [(Self, &'static str); 48] = [
         (Self::EthernetMalformed, "ethernet_malformed"),
         (Self::EthernetForeign, "ethernet_foreign"),
         (Self::ArpMalformed, "arp_malformed"),
@@ -124,6 +132,10 @@ impl Event {
         (Self::TcpReceived, "tcp_received"),
         (Self::TcpResetReceived, "tcp_reset_received"),
         (Self::TcpResetSent, "tcp_reset_sent"),
+        (Self::TcpWaited, "tcp_waited"),
+        (Self::TcpForgotten, "tcp_forgotten"),
+        (Self::TcpHalfOpenDropped, "tcp_half_open_dropped"),
+        (Self::TcpStalledDropped, "tcp_stalled_dropped"),
         (Self::TcpIdle, "tcp_idle"),
         (Self::DhcpMalformed, "dhcp_malformed"),
         (Self::DhcpLease, "dhcp_lease"),

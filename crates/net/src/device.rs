@@ -7,8 +7,9 @@ use nic::exchange::{FRAME_LEN_MAX, FrameExchange, RxFrame};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 
+use crate::backlog::{Kept, Syn};
 use crate::counters::{Counters, Event};
-use crate::filter;
+use crate::filter::{self, Seen};
 use crate::local::{self, Local, LocalFrame, Way};
 use crate::watch::Watch;
 
@@ -51,13 +52,56 @@ impl Shared {
                 self.counters.count(Event::OwnSource);
                 continue;
             }
-            return Some(RxToken::Nic(frame));
+            let syn = if let Seen::Syn(syn) = seen { Some(syn) } else { None };
+            return Some(RxToken::Received(frame, syn));
         }
     }
 }
 
 pub(crate) struct Device {
     pub(crate) shared: &'static Shared,
+    /// What smoltcp gets next.
+    next: Option<RxToken>,
+}
+
+impl Device {
+    pub(crate) fn new(shared: &'static Shared) -> Self {
+        Self { shared, next: None }
+    }
+
+    /// Sees to it that smoltcp gets a frame next; returns whether there is one, and the request for a connection in it.
+    pub(crate) fn fetch(&mut self) -> Option<(&[u8], Option<Syn>)> {
+        let shared = self.shared;
+        // Without room for an answer the frame waits: the exchange wakes the stack when a buffer comes back.
+        if self.next.is_none() && shared.exchange.has_tx() {
+            // In turn. A frame of ours that is taken makes room for its answer; one of the controller's needs it first.
+            let is_turn_of_nic = shared.is_turn_of_nic.replace(!shared.is_turn_of_nic.get()) && shared.local.has_room();
+            self.next = if is_turn_of_nic {
+                shared.take_foreign().or_else(|| shared.take_local())
+            } else {
+                shared.take_local().or_else(|| shared.take_foreign())
+            };
+        }
+        self.next.as_ref().map(|next| match next {
+            RxToken::Received(frame, syn) => (frame.bytes(), *syn),
+            other => (other.bytes(), None),
+        })
+    }
+
+    /// Returns whether a frame was fetched that smoltcp has not taken.
+    pub(crate) fn has_next(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// Forgets the frame that smoltcp would get next.
+    pub(crate) fn skip(&mut self) {
+        self.next = None;
+    }
+
+    /// Has smoltcp get this frame next.
+    pub(crate) fn put(&mut self, kept: Kept) {
+        self.next = Some(RxToken::Kept(kept));
+    }
 }
 
 impl phy::Device for Device {
@@ -65,19 +109,10 @@ impl phy::Device for Device {
     type TxToken<'a> = TxToken;
 
     fn receive(&mut self, _: Instant) -> Option<(RxToken, TxToken)> {
-        let shared = self.shared;
-        // Without room for an answer the frame waits: the exchange wakes the stack when a buffer comes back.
-        if !shared.exchange.has_tx() {
+        if !self.shared.exchange.has_tx() {
             return None;
         }
-        // In turn. A frame of ours that is taken makes room for its answer; one of the controller's needs it first.
-        let is_turn_of_nic = shared.is_turn_of_nic.replace(!shared.is_turn_of_nic.get()) && shared.local.has_room();
-        let frame = if is_turn_of_nic {
-            shared.take_foreign().or_else(|| shared.take_local())
-        } else {
-            shared.take_local().or_else(|| shared.take_foreign())
-        };
-        Some((frame?, TxToken(shared)))
+        self.next.take().map(|frame| (frame, TxToken(self.shared)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<TxToken> {
@@ -98,18 +133,29 @@ impl phy::Device for Device {
     }
 }
 
+/// A frame for smoltcp.
 pub(crate) enum RxToken {
-    Nic(RxFrame<'static>),
+    /// Where the controller put it, and the request for a connection in it.
+    Received(RxFrame<'static>, Option<Syn>),
+    /// One that had to wait.
+    Kept(Kept),
+    /// From ourselves: a copy, so that there is room for an answer.
     Local(LocalFrame<'static>),
+}
+
+impl RxToken {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Received(frame, _) => frame.bytes(),
+            Self::Kept(kept) => kept.bytes(),
+            Self::Local(frame) => frame.bytes(),
+        }
+    }
 }
 
 impl phy::RxToken for RxToken {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        match self {
-            Self::Nic(frame) => f(frame.bytes()),
-            // A copy, so that there is room for an answer.
-            Self::Local(frame) => f(frame.bytes()),
-        }
+        f(self.bytes())
     }
 }
 

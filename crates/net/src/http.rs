@@ -14,6 +14,7 @@ use alloc::string::String;
 use embassy_time::{Duration, Instant, with_deadline, with_timeout};
 use heapless::Vec;
 
+use crate::backlog::Spare;
 use crate::counters::Event;
 use crate::socket::tcp::{TcpError, TcpSocket};
 use crate::stack::Stack;
@@ -121,9 +122,12 @@ async fn converse(
     page: &mut String,
 ) -> Result<(), TcpError> {
     let mut input: Vec<u8, REQUEST_LEN_MAX> = Vec::new();
+    let mut has_answered = false;
     loop {
         // When the request must be complete; known once its first byte was seen.
         let mut deadline = None;
+        // Whether, and why, others may have the socket meanwhile. Sending a request in drops makes it no safer.
+        let mut spare = None;
         // Requests that came together with the last one are answered first.
         let parsed = loop {
             match parse(&input) {
@@ -133,6 +137,10 @@ async fn converse(
             let now = Instant::now();
             let end =
                 if input.is_empty() { now + IDLE_TIMEOUT } else { *deadline.get_or_insert(now + REQUEST_TIMEOUT) };
+            let why = if has_answered && input.is_empty() { Spare::Idle } else { Spare::Stalled };
+            if spare.replace(why) != Some(why) {
+                socket.set_spare(spare);
+            }
             match with_deadline(end, read_more(socket, &mut input)).await {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => return Ok(()),
@@ -145,6 +153,8 @@ async fn converse(
                 }
             }
         };
+        socket.went_on();
+        has_answered = true;
         let then = match parsed {
             Parsed::Request(request) => {
                 stack.counters().count(Event::HttpRequest);
@@ -312,16 +322,23 @@ async fn answer(
     match pages.find(&request.wanted, page) {
         Found::Whole(content_type) => {
             let body = if is_head { "" } else { page.as_str() };
-            within(send(socket, Status::Ok, content_type, page.len(), body, request.then)).await
+            within(socket, async |socket| send(socket, Status::Ok, content_type, page.len(), body, request.then).await)
+                .await
         }
         Found::Document(content_type, headers) => {
             let length = Length::Known(page.len());
-            within(send_head(socket, Status::Ok, content_type, length, headers, request.then)).await?;
-            within(embedded_io_async::Write::write_all(socket, if is_head { b"" } else { page.as_bytes() })).await?;
+            within(socket, async |socket| {
+                send_head(socket, Status::Ok, content_type, length, headers, request.then).await?;
+                embedded_io_async::Write::write_all(socket, if is_head { b"" } else { page.as_bytes() }).await
+            })
+            .await?;
             Ok(request.then)
         }
         Found::Parts(content_type, _) if is_head => {
-            within(send_head(socket, Status::Ok, content_type, Length::Open, "", request.then)).await?;
+            within(socket, async |socket| {
+                send_head(socket, Status::Ok, content_type, Length::Open, "", request.then).await
+            })
+            .await?;
             Ok(request.then)
         }
         Found::Parts(content_type, parts) => send_parts(socket, page, content_type, parts, request).await,
@@ -329,8 +346,11 @@ async fn answer(
             page.clear();
             // Can't fail: a string grows.
             let _ = writeln!(page, "Too many clients have this already. Try again in {retry_s} s.");
-            within(send_head(socket, Status::Busy, TEXT, Length::Retry(page.len(), retry_s), "", request.then)).await?;
-            within(embedded_io_async::Write::write_all(socket, if is_head { b"" } else { page.as_bytes() })).await?;
+            within(socket, async |socket| {
+                send_head(socket, Status::Busy, TEXT, Length::Retry(page.len(), retry_s), "", request.then).await?;
+                embedded_io_async::Write::write_all(socket, if is_head { b"" } else { page.as_bytes() }).await
+            })
+            .await?;
             Ok(request.then)
         }
         Found::Nothing => {
@@ -338,7 +358,8 @@ async fn answer(
             // Can't fail: a string grows.
             let _ = writeln!(page, "There is no page {}. Try /", request.wanted.path);
             let body = if is_head { "" } else { page.as_str() };
-            within(send(socket, Status::NotFound, TEXT, page.len(), body, request.then)).await
+            within(socket, async |socket| send(socket, Status::NotFound, TEXT, page.len(), body, request.then).await)
+                .await
         }
     }
 }
@@ -355,7 +376,7 @@ async fn send_parts(
     // A client of version 1.0 sees the end when the connection ends.
     let (then, length) =
         if request.takes_chunks { (request.then, Length::Chunks) } else { (Then::Close, Length::Open) };
-    within(send_head(socket, Status::Ok, content_type, length, "", then)).await?;
+    within(socket, async |socket| send_head(socket, Status::Ok, content_type, length, "", then).await).await?;
     loop {
         page.clear();
         parts.next(page).await;
@@ -363,14 +384,14 @@ async fn send_parts(
             if page.is_empty() {
                 return Ok(then);
             }
-            within(socket.write_all(page.as_bytes())).await?;
+            within(socket, async |socket| socket.write_all(page.as_bytes()).await).await?;
             continue;
         }
         // The last chunk is the one without bytes (RFC 9112, section 7.1).
         let mut head: heapless::String<20> = heapless::String::new();
         // Fits: 16 digits at most.
         let _ = write!(head, "{:x}\r\n", page.len());
-        within(async {
+        within(socket, async |socket| {
             socket.write_all(head.as_bytes()).await?;
             socket.write_all(page.as_bytes()).await?;
             socket.write_all(b"\r\n").await
@@ -391,9 +412,15 @@ enum Failure {
     Slow,
 }
 
-/// Gives a client the time to take something.
-async fn within<T>(send: impl Future<Output = Result<T, TcpError>>) -> Result<T, Failure> {
-    match with_timeout(ANSWER_TIMEOUT, send).await {
+/// Gives a client the time to take something. If it takes long, others may have the socket.
+async fn within<T>(
+    socket: &mut TcpSocket,
+    send: impl AsyncFnOnce(&mut TcpSocket) -> Result<T, TcpError>,
+) -> Result<T, Failure> {
+    socket.set_spare(Some(Spare::Slow));
+    let sent = with_timeout(ANSWER_TIMEOUT, send(socket)).await;
+    socket.set_spare(None);
+    match sent {
         Ok(sent) => sent.map_err(Failure::Tcp),
         Err(_) => Err(Failure::Slow),
     }
@@ -403,7 +430,7 @@ async fn send_error(socket: &mut TcpSocket, page: &mut String, status: Status, t
     page.clear();
     page.push_str(status.line().lines().next().unwrap_or_default());
     page.push('\n');
-    within(send(socket, status, TEXT, page.len(), page, then)).await
+    within(socket, async |socket| send(socket, status, TEXT, page.len(), page, then).await).await
 }
 
 async fn send(

@@ -16,6 +16,7 @@
 extern crate alloc;
 
 pub mod address;
+mod backlog;
 pub mod backoff;
 mod checksum;
 pub mod counters;

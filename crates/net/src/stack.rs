@@ -22,7 +22,8 @@ use smoltcp::socket::{Socket, tcp};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
 
 use crate::address::ipv4::Bound;
-use crate::counters::Counters;
+use crate::backlog::{Backlog, LOOK_INTERVAL_US, Spare, Verdict};
+use crate::counters::{Counters, Event};
 use crate::device::{Device, Shared};
 use crate::local::Local;
 use crate::ping::Pinger;
@@ -52,6 +53,7 @@ pub(crate) struct Inner {
     pub(crate) sockets: SocketSet<'static>,
     pub(crate) device: Device,
     pub(crate) pinger: Pinger,
+    pub(crate) backlog: Backlog,
     stuck: Vec<Stuck>,
     /// TCP sockets of programs on other cores.
     guests: Vec<SocketHandle>,
@@ -105,7 +107,7 @@ impl Stack {
             local: Local::new(),
             is_turn_of_nic: Cell::new(false),
         }));
-        let mut device = Device { shared };
+        let mut device = Device::new(shared);
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(NO_MAC.0)));
         config.random_seed = settings.seed;
         let iface = Interface::new(config, &mut device, now());
@@ -120,7 +122,15 @@ impl Stack {
             next_port: Cell::new(EPHEMERAL.start + (settings.seed >> 32) as u16 % EPHEMERAL_COUNT),
             shared,
             settings,
-            inner: RefCell::new(Inner { iface, sockets, device, pinger, stuck: Vec::new(), guests: Vec::new() }),
+            inner: RefCell::new(Inner {
+                iface,
+                sockets,
+                device,
+                pinger,
+                backlog: Backlog::new(),
+                stuck: Vec::new(),
+                guests: Vec::new(),
+            }),
             sweep: Cell::new(Instant::MIN),
             names: RefCell::new(Cache::new()),
             ipv4: RefCell::new(None),
@@ -352,22 +362,28 @@ impl Stack {
             self.sweep.set(Instant::now());
             inner.free_stuck_sockets();
         }
-        let Inner { iface, sockets, device, pinger, .. } = &mut *inner;
         let now = now();
-        iface.poll_maintenance(now);
+        inner.iface.poll_maintenance(now);
+        inner.backlog.begin_round(Instant::now());
+        inner.admit_waiting(now);
         for _ in 0..ROUND_FRAMES {
-            if iface.poll_ingress_single(now, device, sockets) == PollIngressSingleResult::None {
+            if !inner.take_in(now) {
                 break;
             }
         }
+        let has_waiting = inner.backlog.has_waiting();
+        let Inner { iface, sockets, device, pinger, backlog, .. } = &mut *inner;
         pinger.collect(sockets);
         while iface.poll_egress(now, device, sockets) == PollResult::SocketStateChanged {}
         if self.shared.has_rx() && exchange.has_tx() {
             return None;
         }
         let delay_us = iface.poll_delay(now, sockets).map_or(ROUND_INTERVAL_US, |delay| delay.total_micros());
+        let longest_us = if has_waiting { LOOK_INTERVAL_US } else { ROUND_INTERVAL_US };
         // A socket that wants to send and can't waits for a transmit buffer or for its neighbour: both wake the stack.
-        Some(delay_us.clamp(ROUND_PAUSE_US, ROUND_INTERVAL_US))
+        let delay_us = delay_us.clamp(ROUND_PAUSE_US, longest_us);
+        backlog.end_round(Duration::from_micros(delay_us));
+        Some(delay_us)
     }
 
     /// Notices a changed cable or controller.
@@ -396,6 +412,56 @@ impl Stack {
 }
 
 impl Inner {
+    /// Has smoltcp take in the next frame; returns whether there was one, and room for an answer.
+    fn take_in(&mut self, now: smoltcp::time::Instant) -> bool {
+        let Self { iface, sockets, device, backlog, .. } = self;
+        let counters = &device.shared.counters;
+        let Some((frame, syn)) = device.fetch() else { return false };
+        let Some(syn) = syn else {
+            return iface.poll_ingress_single(now, device, sockets) != PollIngressSingleResult::None;
+        };
+        if let Verdict::Wait { has_forgotten } = backlog.look_at(&syn, frame, sockets, Instant::now()) {
+            device.skip();
+            counters.count(Event::TcpWaited);
+            if has_forgotten {
+                counters.count(Event::TcpForgotten);
+            }
+            self.admit_waiting(now);
+            return true;
+        }
+        if iface.poll_ingress_single(now, device, sockets) == PollIngressSingleResult::None {
+            return false;
+        }
+        count_dropped(counters, backlog.begun(&syn, sockets));
+        true
+    }
+
+    /// Has smoltcp take in clients that wait, as far as sockets listen for them, and makes room for others.
+    fn admit_waiting(&mut self, now: smoltcp::time::Instant) {
+        let Self { iface, sockets, device, backlog, .. } = self;
+        let counters = &device.shared.counters;
+        // A frame that could not be answered is still there.
+        if !backlog.has_waiting() || !device.shared.has_tx() || device.has_next() {
+            return;
+        }
+        let mut is_room_made = false;
+        loop {
+            while let Some(kept) = backlog.take_ready(sockets, Instant::now()) {
+                let syn = kept.syn;
+                device.put(kept);
+                if iface.poll_ingress_single(now, device, sockets) == PollIngressSingleResult::None {
+                    // The next round has room for an answer.
+                    return;
+                }
+                count_dropped(counters, backlog.begun(&syn, sockets));
+            }
+            if core::mem::replace(&mut is_room_made, true) {
+                return;
+            }
+            count_dropped(counters, backlog.make_room_for_waiting(sockets));
+        }
+    }
+
     /// Empties UDP sockets that have not been able to send for a while.
     ///
     /// A datagram for a neighbour that does not answer stays at the head of its socket's queue for ever, and a single
@@ -422,6 +488,14 @@ impl Inner {
                 }
             }
         }
+    }
+}
+
+fn count_dropped(counters: &Counters, dropped: Option<Spare>) {
+    match dropped {
+        None => {}
+        Some(Spare::HalfOpen) => counters.count(Event::TcpHalfOpenDropped),
+        Some(_) => counters.count(Event::TcpStalledDropped),
     }
 }
 

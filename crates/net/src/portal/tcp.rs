@@ -9,6 +9,7 @@ use smoltcp::socket::tcp::{self, State as TcpState};
 use sockets::SocketError;
 use sockets::portal::{Order, RxEnd, State, TcpEnd};
 
+use crate::backlog::Spare;
 use crate::socket::tcp::{CLOSE_TIMEOUT, TcpError, TcpSocket};
 use crate::stack::Stack;
 
@@ -69,6 +70,7 @@ async fn connection(stack: &'static Stack, socket: &mut TcpSocket, end: &mut Tcp
 /// Sends what the program has written and says good-bye, as long as nothing else is ordered.
 async fn close(stack: &'static Stack, socket: &mut TcpSocket, end: &mut TcpEnd, mut order: Order) -> Order {
     let deadline = Instant::now() + CLOSE_TIMEOUT;
+    socket.set_spare(Some(Spare::Closing));
     while matches!(order, Order::Close | Order::Drop { after_close: true }) {
         let mut pump = Pump { stack, socket, end, is_finished: false, is_closing: true };
         match with_deadline(deadline, poll_fn(|cx| pump.poll(cx))).await {

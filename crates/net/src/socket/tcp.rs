@@ -15,6 +15,7 @@ use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{self, State};
 use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
+use crate::backlog::Spare;
 use crate::stack::{Inner, Stack, is_closed, now};
 
 /// A peer that does not acknowledge data, or keep-alives, for this long is given up. RFC 9293, section 3.8.3, asks for at
@@ -56,6 +57,8 @@ impl embedded_io_async::Error for TcpError {
 pub struct TcpSocket {
     stack: &'static Stack,
     handle: SocketHandle,
+    /// The port on which it takes clients.
+    port: Option<u16>,
 }
 
 impl TcpSocket {
@@ -68,16 +71,20 @@ impl TcpSocket {
         socket.set_keep_alive(Some(KEEP_ALIVE));
         socket.set_nagle_enabled(false);
         socket.set_congestion_control(tcp::CongestionControl::Reno);
-        Self { stack, handle: stack.inner.borrow_mut().sockets.add(socket) }
+        Self { stack, handle: stack.inner.borrow_mut().sockets.add(socket), port: None }
     }
 
     /// Waits for a client to connect to `port`. A connection that the socket still has is reset.
+    ///
+    /// From now on until it is dropped, or connects to a peer, the socket serves that port: clients who come while it and
+    /// all others of that port have connections wait a little.
     ///
     /// # Errors
     ///
     /// [`TcpError::NoRoute`] if the port is 0.
     pub async fn accept(&mut self, port: u16) -> Result<(), TcpError> {
         self.abort();
+        self.serve((port != 0).then_some(port));
         loop {
             // A connection that waits for stray segments (TIME-WAIT) may be forgotten.
             self.with(|socket| {
@@ -87,6 +94,8 @@ impl TcpSocket {
                 socket.set_timeout(Some(HANDSHAKE_TIMEOUT));
                 socket.listen(IpListenEndpoint { addr: None, port }).map_err(|_| TcpError::NoRoute)
             })?;
+            // For clients who wait.
+            self.stack.kick();
             // A half-open connection that comes to nothing goes back to listening by itself, or to closed by its timeout.
             let state = poll_fn(|cx| {
                 self.with(|socket| match socket.state() {
@@ -100,6 +109,7 @@ impl TcpSocket {
             .await;
             if state != State::Closed {
                 self.with(|socket| socket.set_timeout(Some(PEER_TIMEOUT)));
+                self.went_on();
                 return Ok(());
             }
         }
@@ -112,6 +122,7 @@ impl TcpSocket {
     /// [`TcpError::NoRoute`] or [`TcpError::Refused`].
     pub async fn connect(&mut self, peer: SocketAddr) -> Result<(), TcpError> {
         self.abort();
+        self.serve(None);
         {
             let address = self.stack.to_reachable(peer.ip()).ok_or(TcpError::NoRoute)?;
             let mut inner = self.stack.inner.borrow_mut();
@@ -169,6 +180,7 @@ impl TcpSocket {
     /// After that the connection is reset, if it still exists.
     pub async fn close(&mut self) {
         self.shutdown();
+        self.set_spare(Some(Spare::Closing));
         let closed = poll_fn(|cx| {
             self.with(|socket| match socket.state() {
                 State::Closed | State::Listen | State::TimeWait => Poll::Ready(()),
@@ -186,6 +198,7 @@ impl TcpSocket {
 
     /// Ends the connection at once: the peer is told by a reset.
     pub fn abort(&mut self) {
+        self.set_spare(None);
         let mut inner = self.stack.inner.borrow_mut();
         let Inner { iface, sockets, device, .. } = &mut *inner;
         let socket = sockets.get_mut::<tcp::Socket<'_>>(self.handle);
@@ -233,6 +246,27 @@ impl TcpSocket {
         (TcpReader { socket: self }, TcpWriter { socket: self })
     }
 
+    /// Says why the connection may be reset if another client wants its socket; `None`: it may not.
+    pub(crate) fn set_spare(&self, spare: Option<Spare>) {
+        if self.port.is_some() {
+            self.stack.inner.borrow_mut().backlog.set_spare(self.handle, spare);
+        }
+    }
+
+    /// Says that the client has done what was expected of it; the connection may not be reset.
+    pub(crate) fn went_on(&self) {
+        self.stack.inner.borrow_mut().backlog.went_on(self.handle);
+    }
+
+    fn serve(&mut self, port: Option<u16>) {
+        let before = core::mem::replace(&mut self.port, port);
+        if before != port {
+            let backlog = &mut self.stack.inner.borrow_mut().backlog;
+            before.into_iter().for_each(|port| backlog.unserve(port));
+            port.into_iter().for_each(|port| backlog.serve(port));
+        }
+    }
+
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut tcp::Socket<'static>) -> R) -> R {
         f(self.stack.inner.borrow_mut().sockets.get_mut::<tcp::Socket<'static>>(self.handle))
     }
@@ -241,6 +275,7 @@ impl TcpSocket {
 impl Drop for TcpSocket {
     fn drop(&mut self) {
         self.abort();
+        self.serve(None);
         self.stack.inner.borrow_mut().sockets.remove(self.handle);
     }
 }

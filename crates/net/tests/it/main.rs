@@ -1,6 +1,7 @@
 //! Nodes on a cable, in virtual time: what the other side received is what counts.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on must stop")]
 
+mod backlog;
 mod dhcp;
 mod http;
 mod ipv6;
