@@ -5,7 +5,6 @@
 use alloc::boxed::Box;
 
 use embassy_futures::select::{Either, select};
-use embassy_time::Timer;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use telemetry::metrics::{Metric, Unit as MetricUnit};
@@ -14,7 +13,6 @@ use crate::figures::{counter, gauge, histogram};
 use crate::http::connection::{Server, Settings};
 use crate::http::gate::WAITING_MAX;
 use crate::http::reply::Body;
-use crate::http::seat::ROUND;
 use crate::parameter::{Kind, Unit, Values};
 use crate::{BoxFuture, Context, Failure, Parameter, Random, Workload};
 
@@ -169,7 +167,7 @@ async fn run<F: Future<Output = Result<(), Failure>>>(
 ) -> Result<(), Failure> {
     let watch = async {
         loop {
-            Timer::after(ROUND).await;
+            server.seats.next_round().await;
             server.seats.look(embassy_time::Instant::now());
         }
     };

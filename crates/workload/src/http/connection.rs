@@ -101,8 +101,17 @@ impl<'a> Server<'a> {
         let mut socket =
             TcpSocket::open(self.context.env().network(), RX_LEN, TX_LEN).await.map_err(Failure::because)?;
         let (edition, settings) = self.settings();
-        let mut client =
-            Client { server: self, seat, edition, settings, random, inbox: [0; HEAD_LEN_MAX], start: 0, end: 0 };
+        let mut client = Client {
+            server: self,
+            seat,
+            edition,
+            settings,
+            random,
+            inbox: [0; HEAD_LEN_MAX],
+            start: 0,
+            end: 0,
+            is_new: true,
+        };
         loop {
             match self.seats.offer(socket.accept(self.port)).await {
                 Ok(()) => client.meet(&mut socket).await,
@@ -127,6 +136,8 @@ struct Client<'s, 'a> {
     inbox: [u8; HEAD_LEN_MAX],
     start: usize,
     end: usize,
+    /// The client has not asked for anything yet.
+    is_new: bool,
 }
 
 /// Why a connection ends.
@@ -151,7 +162,7 @@ impl Client<'_, '_> {
         let context = &self.server.context;
         context.count(figure::CONNECTIONS_TOTAL, 1);
         let _open = Gauge::up(context, figure::CONNECTIONS);
-        (self.start, self.end) = (0, 0);
+        (self.start, self.end, self.is_new) = (0, 0, true);
         let farewell = match self.serve(socket).await {
             Ok(()) => Farewell::Done,
             Err(farewell) => farewell,
@@ -202,12 +213,15 @@ impl Client<'_, '_> {
     /// Receives the head of the next request; `None` when the client has said good-bye instead, or was idle for too long.
     async fn next_request(&mut self, socket: &mut TcpSocket) -> Result<Option<Request>, Farewell> {
         let mut deadline = None;
+        // Since when the first byte, or the rest of the request, is awaited.
+        let mut since = None;
         loop {
             let bytes = self.inbox.get(self.start..self.end).unwrap_or_default();
             if !bytes.is_empty() {
                 match parse(bytes) {
                     Parsed::Request(request, len) => {
                         self.start += len;
+                        self.is_new = false;
                         return Ok(Some(request));
                     }
                     Parsed::Bad(status) => return Err(Farewell::Because(status)),
@@ -220,15 +234,17 @@ impl Client<'_, '_> {
             self.inbox.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
             let is_begun = self.end > 0;
+            let now = Instant::now();
             let limit = if is_begun {
                 // From the first byte on, whatever came since.
-                *deadline.get_or_insert_with(|| Instant::now() + HEAD)
+                *deadline.get_or_insert(now + HEAD)
             } else {
-                Instant::now() + IDLE
+                now + IDLE
             };
+            let wait = if is_begun || self.is_new { Wait::Stalled(*since.get_or_insert(now)) } else { Wait::Idle };
             let room = self.inbox.get_mut(self.end..).unwrap_or_default();
             let read = socket.read_with(|bytes| copy(bytes, room));
-            match self.seat.wait(limit, Wait::Idle, read).await {
+            match self.seat.wait(limit, wait, read).await {
                 Ok(Some(len)) => self.end += len,
                 Ok(None) if is_begun => return Err(Farewell::Because(Status::BadRequest)),
                 Ok(None) => return Ok(None),
@@ -236,7 +252,7 @@ impl Client<'_, '_> {
                 Err(End::Late) => return Ok(None),
                 Err(End::Unseated) => {
                     self.server.context.count(figure::UNSEATED, 1);
-                    return if is_begun { Err(Farewell::Gone) } else { Ok(None) };
+                    return if wait == Wait::Idle { Ok(None) } else { Err(Farewell::Gone) };
                 }
                 Err(End::Lost) => return Err(self.lost()),
             }

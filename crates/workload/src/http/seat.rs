@@ -1,23 +1,31 @@
 //! Seats for clients, and a watchman who sees to deadlines.
 //!
 //! A timer for each wait of each request would cost more than the request. So whoever waits notes until when, and a
-//! watchman looks at all seats ten times a second. When no seat is free, it also takes one away from the client that has
-//! let us wait the longest for a request: a client that does not get on has a seat only as long as nobody wants it.
+//! watchman looks at all seats ten times a second, and more often when few are free. Then it also takes seats away from those
+//! who have let us wait the longest: a client that does not say what it wants has a seat only as long as nobody needs it.
 
 use alloc::boxed::Box;
 use core::future::poll_fn;
 use core::pin::pin;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use core::task::Poll;
 
-use embassy_time::{Duration, Instant};
+use embassy_futures::select::select;
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use embassy_sync::signal::Signal;
+use embassy_time::{Duration, Instant, Timer};
 use futures_util::task::AtomicWaker;
 
 /// How often the watchman looks.
-pub(crate) const ROUND: Duration = Duration::from_millis(100);
-/// How long a client may let us wait for a request, or the rest of one, though others want its seat. Clients at work take
-/// far less.
-const GRACE_US: u64 = 250_000;
+const ROUND: Duration = Duration::from_millis(100);
+/// How often it does when few seats are free.
+const SHORT_ROUND: Duration = Duration::from_millis(10);
+/// How long a client may let us wait for its next request, though no seat is free. Clients at work take far less.
+const IDLE_GRACE_US: u64 = 250_000;
+/// How long for its first one, or for the rest of one, though few are. On the same link it comes in a millisecond or two.
+const STALLED_GRACE_US: u64 = 20_000;
+/// As many seats are kept free from stalled clients, if there are four times as many.
+const FREE_WANTED: usize = 3;
 
 /// No deadline.
 const NEVER: u64 = u64::MAX;
@@ -26,14 +34,16 @@ const NEVER: u64 = u64::MAX;
 pub(crate) struct Seats {
     seats: Box<[Seat]>,
     free: AtomicUsize,
+    shortage: Signal<CriticalSectionRawMutex, ()>,
 }
 
 /// A seat.
 pub(crate) struct Seat {
     /// Until when whatever is waited for has to come, in µs since boot.
     deadline_us: AtomicU64,
-    /// Since when the client lets us wait for a request.
+    /// Since when the client lets us wait for a request, and whether it should have come by now.
     idle_since_us: AtomicU64,
+    is_stalled: AtomicBool,
     /// Why its client has to go.
     notice: AtomicU64,
     waker: AtomicWaker,
@@ -56,15 +66,17 @@ const UNSEATED: u64 = 2;
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// The client, for a request: it may be unseated.
+    /// The client, for its next request: it may be unseated.
     Idle,
+    /// The client, since then, for its first request or the rest of one: it may soon be unseated.
+    Stalled(Instant),
     /// Something that is under way.
     Work,
 }
 
 impl Seats {
     pub(crate) fn new(count: usize) -> Self {
-        Self { seats: (0..count).map(|_| Seat::new()).collect(), free: AtomicUsize::new(0) }
+        Self { seats: (0..count).map(|_| Seat::new()).collect(), free: AtomicUsize::new(0), shortage: Signal::new() }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Seat> {
@@ -74,8 +86,18 @@ impl Seats {
     /// Waits for a client by `accept`, during which the seat is free.
     pub(crate) async fn offer<T>(&self, accept: impl Future<Output = T>) -> T {
         self.free.fetch_add(1, Ordering::Relaxed);
-        let _taken = Taken(&self.free);
+        let _taken = Taken(self);
         accept.await
+    }
+
+    /// Waits for the watchman's next round.
+    pub(crate) async fn next_round(&self) {
+        let round = if self.free.load(Ordering::Relaxed) < self.free_wanted() { SHORT_ROUND } else { ROUND };
+        select(Timer::after(round), self.shortage.wait()).await;
+    }
+
+    fn free_wanted(&self) -> usize {
+        (self.seats.len() / 4).clamp(1, FREE_WANTED)
     }
 
     /// Does the watchman's round.
@@ -86,24 +108,38 @@ impl Seats {
                 seat.give_notice(LATE);
             }
         }
-        if self.free.load(Ordering::Relaxed) > 0 {
-            return;
+        let free = self.free.load(Ordering::Relaxed);
+        for _ in free..self.free_wanted() {
+            if !self.unseat(true, STALLED_GRACE_US, now_us) {
+                if free == 0 {
+                    self.unseat(false, IDLE_GRACE_US, now_us);
+                }
+                return;
+            }
         }
-        let idle = self.seats.iter().map(|seat| (seat.idle_since_us.load(Ordering::Relaxed), seat));
-        if let Some((since_us, seat)) = idle.min_by_key(|(since_us, _)| *since_us)
-            && since_us.saturating_add(GRACE_US) <= now_us
-        {
-            seat.give_notice(UNSEATED);
-        }
+    }
+
+    /// Takes a seat away from the client that has let us wait the longest, for at least `grace_us`; returns whether there is one.
+    fn unseat(&self, is_stalled: bool, grace_us: u64, now_us: u64) -> bool {
+        let waits = self.seats.iter().filter(|seat| {
+            seat.is_stalled.load(Ordering::Relaxed) == is_stalled
+                && seat.idle_since_us.load(Ordering::Relaxed).saturating_add(grace_us) <= now_us
+                && seat.notice.load(Ordering::Relaxed) == 0
+        });
+        let longest = waits.min_by_key(|seat| seat.idle_since_us.load(Ordering::Relaxed));
+        longest.inspect(|seat| seat.give_notice(UNSEATED)).is_some()
     }
 }
 
 /// A free seat, until this is dropped.
-struct Taken<'a>(&'a AtomicUsize);
+struct Taken<'a>(&'a Seats);
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let free = self.0.free.fetch_sub(1, Ordering::Relaxed) - 1;
+        if free + 1 == self.0.free_wanted() {
+            self.0.shortage.signal(());
+        }
     }
 }
 
@@ -112,6 +148,7 @@ impl Seat {
         Self {
             deadline_us: AtomicU64::new(NEVER),
             idle_since_us: AtomicU64::new(NEVER),
+            is_stalled: AtomicBool::new(false),
             notice: AtomicU64::new(0),
             waker: AtomicWaker::new(),
         }
@@ -147,8 +184,14 @@ impl Seat {
 
     fn note(&self, deadline: Instant, wait: Wait) -> Noted<'_> {
         self.deadline_us.store(deadline.as_micros(), Ordering::Relaxed);
-        if wait == Wait::Idle {
-            self.idle_since_us.store(Instant::now().as_micros(), Ordering::Relaxed);
+        let since = match wait {
+            Wait::Idle => Some(Instant::now()),
+            Wait::Stalled(since) => Some(since),
+            Wait::Work => None,
+        };
+        if let Some(since) = since {
+            self.is_stalled.store(wait != Wait::Idle, Ordering::Relaxed);
+            self.idle_since_us.store(since.as_micros(), Ordering::Relaxed);
         }
         Noted(self)
     }
@@ -220,5 +263,33 @@ mod tests {
         seats.look(after);
         assert_eq!(poll(rest.as_mut()), Poll::Ready(Err(End::Unseated)));
         assert!(poll(work.as_mut()).is_pending());
+    }
+
+    #[test]
+    fn who_asks_for_nothing_goes_before_the_last_seat_is_taken() {
+        let seats = Seats::new(12);
+        let later = Instant::from_secs(1_000_000);
+        let mut offers: Vec<_> = (0..3).map(|_| Box::pin(seats.offer(pending::<()>()))).collect();
+        offers.iter_mut().for_each(|offer| assert!(poll(offer.as_mut()).is_pending()));
+        let mut all: Vec<_> = seats.iter().collect();
+        let (idle, old, new) = (all.remove(0), all.remove(0), all.remove(0));
+        let begun = Instant::now();
+        let mut rest = pin!(idle.wait(later, Wait::Idle, pending::<Result<(), ()>>()));
+        let mut old = pin!(old.wait(later, Wait::Stalled(begun), pending::<Result<(), ()>>()));
+        let younger = begun + Duration::from_micros(1);
+        let mut new = pin!(new.wait(later, Wait::Stalled(younger), pending::<Result<(), ()>>()));
+        assert!(poll(rest.as_mut()).is_pending() && poll(old.as_mut()).is_pending() && poll(new.as_mut()).is_pending());
+        let after = begun + Duration::from_millis(20);
+        seats.look(after);
+        assert!(poll(old.as_mut()).is_pending(), "three seats are free");
+        drop(offers.pop());
+        assert!(seats.shortage.signaled(), "the watchman is told");
+        seats.look(after);
+        assert_eq!(poll(old.as_mut()), Poll::Ready(Err(End::Unseated)));
+        assert!(poll(new.as_mut()).is_pending(), "one was enough");
+        offers.clear();
+        seats.look(after + Duration::from_secs(10));
+        assert_eq!(poll(new.as_mut()), Poll::Ready(Err(End::Unseated)));
+        assert_eq!(poll(rest.as_mut()), Poll::Ready(Err(End::Unseated)), "no seat is free");
     }
 }
