@@ -1,22 +1,57 @@
 //! The server: one test after the other, and a word for whoever comes in between.
+//!
+//! Some seats listen all the time, each with a socket of its own. What becomes of a connection depends on what goes on when it
+//! comes: it is the next test's, a stream of the test, or one too many.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::cell::Cell;
+use core::convert::Infallible;
 
-use embassy_futures::join::join;
 use embassy_futures::select::{Either, select};
-use embassy_time::{Instant, with_timeout};
+use embassy_sync::blocking_mutex::Mutex;
+use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use embassy_sync::channel::Channel;
+use embassy_time::{Duration, Instant, Timer, with_timeout};
 use embedded_io_async::Write;
-use sockets::{TcpSocket, UdpSocket};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use sockets::{SocketError, TcpSocket, UdpSocket};
 
 use crate::Context;
 use crate::iperf3::all::{Part, all};
-use crate::iperf3::control::{self, Control, STEP_TIMEOUT, in_time, read_cookie};
+use crate::iperf3::control::{Control, STEP_TIMEOUT, in_time, read_cookie};
 use crate::iperf3::results::{Counts, Results};
 use crate::iperf3::run::Run;
 use crate::iperf3::tcp::{self, Stream};
 use crate::iperf3::udp::{self, Flow};
 use crate::iperf3::{COOKIE_LEN, Error, STREAMS_MAX, Settings, figure, number, state};
+
+/// One for the test, one for the test before, which says good-bye, and two for clients who are to come back later.
+const SEATS: usize = 4;
+/// How often to look whether something is over.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// What connections that come now are for.
+#[derive(Clone, Copy)]
+enum Phase {
+    /// The next test.
+    Free,
+    /// Nothing: a test is under way.
+    Busy,
+    /// Streams of the test, if they know its cookie.
+    Streams([u8; COOKIE_LEN]),
+    /// The next test, in a moment: the one before is over but for its client's last word.
+    Ending,
+}
+
+struct Server<'a> {
+    context: Context<'a>,
+    port: u16,
+    phase: Mutex<CriticalSectionRawMutex, Cell<Phase>>,
+    /// Streams that have come, and when.
+    streams: Channel<CriticalSectionRawMutex, (Instant, TcpSocket), STREAMS_MAX>,
+}
 
 /// Serves on `port` for ever.
 ///
@@ -24,170 +59,196 @@ use crate::iperf3::{COOKIE_LEN, Error, STREAMS_MAX, Settings, figure, number, st
 ///
 /// When there are no sockets, or the port is taken.
 pub(crate) async fn serve(context: Context<'_>, port: u16) -> Result<(), Error> {
-    let network = context.env().network();
-    let open = || TcpSocket::open(network, control::BUFFER_LEN, control::BUFFER_LEN);
-    let (mut first, mut second) = (open().await?, open().await?);
-    loop {
-        // Whichever is free listens; the other tells clients that come during a test to try again later.
-        let (client, guard) = match select(first.accept(port), second.accept(port)).await {
-            Either::First(result) => result.map(|()| (&mut first, &mut second))?,
-            Either::Second(result) => result.map(|()| (&mut second, &mut first))?,
-        };
-        let start = context.now();
-        let mut guard = Guard { context, socket: guard, port };
-        match test(client, &mut guard).await {
+    let server = Server { context, port, phase: Mutex::new(Cell::new(Phase::Free)), streams: Channel::new() };
+    let mut seats = FuturesUnordered::new();
+    for _ in 0..SEATS {
+        let socket = server.open().await?;
+        seats.push(Box::pin(server.attend(socket)));
+    }
+    match seats.next().await {
+        Some(Err(error)) => Err(error),
+        Some(Ok(never)) => match never {},
+        None => Ok(()),
+    }
+}
+
+impl Server<'_> {
+    /// Any connection may turn out to be a stream, so all sockets have room for one.
+    async fn open(&self) -> Result<TcpSocket, Error> {
+        Ok(TcpSocket::open(self.context.env().network(), tcp::BUFFER_LEN, tcp::BUFFER_LEN).await?)
+    }
+
+    fn phase(&self) -> Phase {
+        self.phase.lock(Cell::get)
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.phase.lock(|cell| cell.set(phase));
+    }
+
+    /// Takes one connection after the other.
+    async fn attend(&self, mut socket: TcpSocket) -> Result<Infallible, Error> {
+        loop {
+            match socket.accept(self.port).await {
+                Ok(()) => {}
+                Err(error @ (SocketError::PortInUse | SocketError::NoRoute)) => return Err(error.into()),
+                // It was gone before we saw it.
+                Err(_) => continue,
+            }
+            let patience = Instant::now() + STEP_TIMEOUT;
+            while matches!(self.phase(), Phase::Ending) && Instant::now() < patience {
+                Timer::after(LOOK_INTERVAL).await;
+            }
+            match self.phase() {
+                Phase::Free => self.do_test(&mut socket).await,
+                Phase::Streams(cookie) => self.take_stream(&mut socket, &cookie).await,
+                Phase::Busy | Phase::Ending => self.deny(&mut socket).await,
+            }
+        }
+    }
+
+    /// Tells a client that the server is busy.
+    async fn deny(&self, socket: &mut TcpSocket) {
+        self.context.count(figure::DENIED, 1);
+        // A client that does not take it is told by the end of the connection.
+        let _ = with_timeout(STEP_TIMEOUT, socket.write_all(&[state::ACCESS_DENIED])).await;
+        socket.close().await;
+    }
+
+    /// Hands a connection over to the test if it is one of its streams.
+    async fn take_stream(&self, socket: &mut TcpSocket, cookie: &[u8; COOKIE_LEN]) {
+        let at = socket.connected_at();
+        let is_stream = read_cookie(socket).await.is_ok_and(|found| found == *cookie);
+        if !is_stream || !matches!(self.phase(), Phase::Streams(wanted) if wanted == *cookie) {
+            return self.deny(socket).await;
+        }
+        let Ok(next) = self.open().await else { return self.deny(socket).await };
+        let stream = core::mem::replace(socket, next);
+        // There is room for all that the test may want. One too many is dropped, which ends it.
+        let _ = self.streams.try_send((at, stream));
+    }
+
+    async fn do_test(&self, client: &mut TcpSocket) {
+        self.set_phase(Phase::Busy);
+        let start = self.context.now();
+        match self.test(client).await {
             Ok(()) => {
-                context.count(figure::TESTS, 1);
-                context.add_operation(context.now() - start);
+                self.context.count(figure::TESTS, 1);
+                self.context.add_operation(start.elapsed());
             }
-            Err(_) => context.add_errors(1),
+            Err(_) => self.context.add_errors(1),
         }
+        while self.streams.try_receive().is_ok() {}
+        self.set_phase(Phase::Free);
         // In good order even after an error: a client that is reset can't say what it was told.
-        let close = async {
-            client.close().await;
-            Ok(())
-        };
-        guard.during(close).await?;
+        client.close().await;
     }
-}
 
-/// The socket that refuses clients during a test.
-struct Guard<'a> {
-    context: Context<'a>,
-    socket: &'a mut TcpSocket,
-    port: u16,
-}
-
-impl Guard<'_> {
-    /// Refuses all clients while `step` is done. Not while streams are awaited: it would take them for clients.
-    async fn during<T>(&mut self, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let deny_all = async {
-            loop {
-                self.socket.accept(self.port).await?;
-                deny(self.context, self.socket).await;
-            }
-        };
-        match select(deny_all, step).await {
-            Either::First(result) | Either::Second(result) => result,
-        }
-    }
-}
-
-/// Tells a client that the server is busy.
-async fn deny(context: Context<'_>, socket: &mut TcpSocket) {
-    context.count(figure::DENIED, 1);
-    // A client that does not take it is told by the end of the connection.
-    let _ = with_timeout(STEP_TIMEOUT, socket.write_all(&[state::ACCESS_DENIED])).await;
-    socket.close().await;
-}
-
-/// Does a test with a client.
-async fn test(client: &mut TcpSocket, guard: &mut Guard<'_>) -> Result<(), Error> {
-    let Some(peer) = client.peer() else { return Err(Error::Terminated) };
-    let mut control = Control(client);
-    let parameters = async {
+    async fn test(&self, client: &mut TcpSocket) -> Result<(), Error> {
+        let Some(peer) = client.peer() else { return Err(Error::Terminated) };
+        let mut control = Control(client);
         let cookie = read_cookie(control.0).await?;
         control.send_state(state::PARAM_EXCHANGE).await?;
-        Ok((cookie, control.read_json().await?))
-    };
-    let (cookie, parameters) = guard.during(parameters).await?;
-    let Some(settings) = Settings::parse(&parameters) else {
-        control.send_error(number::PARAMETERS).await?;
-        return Err(Error::Unreadable);
-    };
-    if settings.streams() > STREAMS_MAX as u64 {
-        control.send_error(number::STREAMS).await?;
-        return Err(Error::Streams(settings.streams()));
-    }
-    if settings.is_udp {
-        if let Err(error) = udp::check(settings, peer) {
-            control.send_error(number::UDP_LENGTH).await?;
-            return Err(error);
+        let parameters = control.read_json().await?;
+        let Some(settings) = Settings::parse(&parameters) else {
+            control.send_error(number::PARAMETERS).await?;
+            return Err(Error::Unreadable);
+        };
+        if settings.streams() > STREAMS_MAX as u64 {
+            control.send_error(number::STREAMS).await?;
+            return Err(Error::Streams(settings.streams()));
         }
-        test_udp(control, settings, guard).await
-    } else {
-        test_tcp(control, settings, guard, &cookie).await
+        if settings.is_udp {
+            if let Err(error) = udp::check(settings, peer) {
+                control.send_error(number::UDP_LENGTH).await?;
+                return Err(error);
+            }
+            self.test_udp(control, settings).await
+        } else {
+            self.test_tcp(control, settings, cookie).await
+        }
     }
-}
 
-async fn test_tcp(
-    mut control: Control<'_>,
-    settings: Settings,
-    guard: &mut Guard<'_>,
-    cookie: &[u8; COOKIE_LEN],
-) -> Result<(), Error> {
-    let (context, port) = (guard.context, guard.port);
-    let network = context.env().network();
-    let mut sockets = Vec::new();
-    for _ in 0..settings.streams() {
-        sockets.push(TcpSocket::open(network, tcp::BUFFER_LEN, tcp::BUFFER_LEN).await?);
-    }
-    let busy = Default::default();
-    let parts = sockets.into_iter().map(|mut socket| -> Part<'_, _> {
-        Box::pin(async move {
-            let at = accept_stream(context, &mut socket, port, cookie).await?;
-            Ok::<_, Error>((at, socket))
+    async fn test_tcp(
+        &self,
+        mut control: Control<'_>,
+        settings: Settings,
+        cookie: [u8; COOKIE_LEN],
+    ) -> Result<(), Error> {
+        // Before the client is told to make them.
+        self.set_phase(Phase::Streams(cookie));
+        control.send_state(state::CREATE_STREAMS).await?;
+        let mut accepted = Vec::new();
+        in_time(async {
+            for _ in 0..settings.streams() {
+                accepted.push(self.streams.receive().await);
+            }
+            Ok(())
         })
-    });
-    let accept = all(parts, &busy);
-    // All listen before the client is told that they do.
-    let (accepted, sent) = join(in_time(async { Ok(accept.await) }), control.send_state(state::CREATE_STREAMS)).await;
-    sent?;
-    let mut accepted = accepted?.into_iter().collect::<Result<Vec<_>, _>>()?;
-    // The client's first ones are those in which it sends.
-    accepted.sort_by_key(|(at, _)| *at);
-    let streams = accepted.into_iter().zip(settings.directions(false));
-    let mut streams: Vec<_> = streams.map(|((_, socket), is_sender)| Stream::new(socket, is_sender)).collect();
-    begin(&mut control).await?;
-    let run = Run::new(context, settings);
-    let parts = streams.iter_mut().map(|stream| -> Part<'_, _> { Box::pin(async { stream.run(&run, false).await }) });
-    guard.during(wait_end(&mut control, all(parts, &run.busy_us))).await?;
-    // A client reads up to the end of the streams before it goes on; a reset would be an error to it.
-    streams.iter_mut().filter(|stream| stream.is_sender).for_each(|stream| stream.socket.shutdown());
-    let counts: Vec<_> = streams.iter().map(|stream| (stream.is_sender, stream.counts)).collect();
-    guard.during(finish(&mut control, &run, &counts)).await
-}
-
-/// Waits for the next connection that belongs to the test.
-async fn accept_stream(
-    context: Context<'_>,
-    socket: &mut TcpSocket,
-    port: u16,
-    cookie: &[u8; COOKIE_LEN],
-) -> Result<Instant, Error> {
-    loop {
-        socket.accept(port).await?;
-        let at = socket.connected_at();
-        match read_cookie(socket).await {
-            Ok(found) if found == *cookie => return Ok(at),
-            _ => deny(context, socket).await,
-        }
+        .await?;
+        self.set_phase(Phase::Busy);
+        // The client's first ones are those in which it sends.
+        accepted.sort_by_key(|(at, _)| *at);
+        let streams = accepted.into_iter().zip(settings.directions(false));
+        let mut streams: Vec<_> = streams.map(|((_, socket), is_sender)| Stream::new(socket, is_sender)).collect();
+        begin(&mut control).await?;
+        let run = Run::new(self.context, settings);
+        let parts =
+            streams.iter_mut().map(|stream| -> Part<'_, _> { Box::pin(async { stream.run(&run, false).await }) });
+        wait_end(&mut control, all(parts, &run.busy_us)).await?;
+        // A client reads up to the end of the streams before it goes on; a reset would be an error to it.
+        streams.iter_mut().filter(|stream| stream.is_sender).for_each(|stream| stream.socket.shutdown());
+        let counts: Vec<_> = streams.iter().map(|stream| (stream.is_sender, stream.counts)).collect();
+        self.finish(&mut control, &run, &counts).await
     }
-}
 
-async fn test_udp(mut control: Control<'_>, settings: Settings, guard: &mut Guard<'_>) -> Result<(), Error> {
-    let (context, port) = (guard.context, guard.port);
-    let network = context.env().network();
-    let mut socket = UdpSocket::bind(network, port, udp::RX_DATAGRAMS, udp::TX_DATAGRAMS).await?;
-    control.send_state(state::CREATE_STREAMS).await?;
-    let mut flows: Vec<Flow> = Vec::new();
-    let mut directions = settings.directions(false);
-    let mut next = directions.next();
-    while let Some(is_sender) = next {
-        let (peer, reply) = in_time(async { Ok(udp::greeted(&mut socket).await) }).await?;
-        // The answer to one that has greeted before was lost.
-        if !flows.iter().any(|flow| flow.peer == peer) {
-            flows.push(Flow::new(peer, is_sender));
-            next = directions.next();
+    async fn test_udp(&self, mut control: Control<'_>, settings: Settings) -> Result<(), Error> {
+        let mut socket = self.bind().await?;
+        control.send_state(state::CREATE_STREAMS).await?;
+        let mut flows: Vec<Flow> = Vec::new();
+        let mut directions = settings.directions(false);
+        let mut next = directions.next();
+        while let Some(is_sender) = next {
+            let (peer, reply) = in_time(async { Ok(udp::greeted(&mut socket).await) }).await?;
+            // The answer to one that has greeted before was lost.
+            if !flows.iter().any(|flow| flow.peer == peer) {
+                flows.push(Flow::new(peer, is_sender));
+                next = directions.next();
+            }
+            socket.send_to(&reply, peer).await?;
         }
-        socket.send_to(&reply, peer).await?;
+        begin(&mut control).await?;
+        let run = Run::new(self.context, settings);
+        let part: Part<'_, _> = Box::pin(async { udp::run(&run, &mut socket, &mut flows, false).await });
+        wait_end(&mut control, all(core::iter::once(part), &run.busy_us)).await?;
+        let counts: Vec<_> = flows.iter().map(|flow| (flow.is_sender, flow.counts)).collect();
+        self.finish(&mut control, &run, &counts).await
     }
-    begin(&mut control).await?;
-    let run = Run::new(context, settings);
-    let part: Part<'_, _> = Box::pin(async { udp::run(&run, &mut socket, &mut flows, false).await });
-    guard.during(wait_end(&mut control, all(core::iter::once(part), &run.busy_us))).await?;
-    let counts: Vec<_> = flows.iter().map(|flow| (flow.is_sender, flow.counts)).collect();
-    guard.during(finish(&mut control, &run, &counts)).await
+
+    /// Takes the port, which the test before may have for as long as its last datagrams need to leave.
+    async fn bind(&self) -> Result<UdpSocket, Error> {
+        in_time(async {
+            loop {
+                let network = self.context.env().network();
+                match UdpSocket::bind(network, self.port, udp::RX_DATAGRAMS, udp::TX_DATAGRAMS).await {
+                    Err(SocketError::PortInUse) => Timer::after(LOOK_INTERVAL).await,
+                    result => return Ok(result?),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Exchanges results.
+    async fn finish(&self, control: &mut Control<'_>, run: &Run<'_>, counts: &[(bool, Counts)]) -> Result<(), Error> {
+        let results = report(run, counts);
+        control.send_state(state::EXCHANGE_RESULTS).await?;
+        control.read_json().await?;
+        control.send_json(&results.to_json()).await?;
+        self.set_phase(Phase::Ending);
+        control.send_state(state::DISPLAY_RESULTS).await?;
+        control.expect(state::IPERF_DONE).await
+    }
 }
 
 async fn begin(control: &mut Control<'_>) -> Result<(), Error> {
@@ -200,7 +261,7 @@ async fn wait_end(control: &mut Control<'_>, streams: impl Future) -> Result<(),
     let streams = async {
         streams.await;
         // All connections are closed, and the client has yet to say why.
-        core::future::pending::<core::convert::Infallible>().await
+        core::future::pending::<Infallible>().await
     };
     match select(control.read_state(), streams).await {
         Either::First(found) => match found? {
@@ -210,16 +271,6 @@ async fn wait_end(control: &mut Control<'_>, streams: impl Future) -> Result<(),
         },
         Either::Second(never) => match never {},
     }
-}
-
-/// Exchanges results.
-async fn finish(control: &mut Control<'_>, run: &Run<'_>, counts: &[(bool, Counts)]) -> Result<(), Error> {
-    let results = report(run, counts);
-    control.send_state(state::EXCHANGE_RESULTS).await?;
-    control.read_json().await?;
-    control.send_json(&results.to_json()).await?;
-    control.send_state(state::DISPLAY_RESULTS).await?;
-    control.expect(state::IPERF_DONE).await
 }
 
 /// Shows what was moved, as both sides have it for themselves, and returns it.
@@ -242,6 +293,6 @@ pub(super) fn report(run: &Run<'_>, counts: &[(bool, Counts)]) -> Results {
         }
         context.set(figure::JITTER, jitter_us);
     }
-    context.add_busy(embassy_time::Duration::from_micros(run.busy_us()));
+    context.add_busy(Duration::from_micros(run.busy_us()));
     Results { streams: counts.iter().map(|(_, counts)| *counts).collect(), elapsed_us, busy_us: run.busy_us() }
 }
