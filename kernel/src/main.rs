@@ -96,8 +96,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     run_at_full_speed(&mut mailbox);
     let (uart, uart_irq) = open_console(blocks.uart0, blocks.mini_uart, &mut gpio, facts, &mut mailbox);
     let board = BoardFacts::find(soc, &mut mailbox, handover.device_tree);
-    // SAFETY: what the firmware says is ours, and `handover` has moved what it had left there.
-    unsafe { mem::scratch::map(&board.memory) };
+    mem::scratch::map(&board);
     info!("MiniPiRack {VERSION} on {}, {}", board.model, soc);
     // Early: its first numbers take time.
     let mut rng = start_rng(blocks.rng, board.is_emulated);

@@ -1,7 +1,6 @@
 //! The RAM that neither the image nor the heap has, for workloads that want much of it: a third for each of cores 1-3.
 
 use core::cell::Cell;
-use core::ops::Range;
 use core::slice;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +9,7 @@ use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use hal::dma::CACHE_LINE;
 
-use crate::facts::RAM_RANGES;
+use crate::facts::{BoardFacts, RAM_RANGES};
 
 /// Cores that run workloads.
 const SHARES: usize = 3;
@@ -20,20 +19,17 @@ const WORD: usize = size_of::<u64>();
 static MAPPED: Mutex<CriticalSectionRawMutex, Cell<[(usize, usize); RAM_RANGES]>> =
     Mutex::new(Cell::new([(0, 0); RAM_RANGES]));
 
-/// Maps what of `ram` lies behind the image's own memory. Works once; call it before the other cores start.
-///
-/// # Safety
-///
-/// `ram` is RAM that the ARM cores have for themselves, and nobody refers to what of it lies behind [`boot::ram_end`].
-pub(crate) unsafe fn map(ram: &[Range<u64>]) {
+/// Maps what RAM of the board lies behind the image's own memory. Works once; call it before the other cores start.
+pub(crate) fn map(board: &BoardFacts) {
     static IS_DONE: AtomicBool = AtomicBool::new(false);
     if IS_DONE.swap(true, Ordering::Relaxed) {
         return;
     }
     let mut mapped = [(0, 0); RAM_RANGES];
-    for (range, mapped) in ram.iter().zip(&mut mapped) {
+    for (range, mapped) in board.memory.iter().zip(&mut mapped) {
         let (Ok(start), Ok(end)) = (usize::try_from(range.start), usize::try_from(range.end)) else { continue };
-        // SAFETY: the caller's promise, on core 0 (see above).
+        // SAFETY: 1. RAM that the firmware says the ARM cores have; 2. nobody refers to it: `handover::take`, without which there
+        // are no facts about a board, has moved what the firmware had left there; 3. on core 0, at boot.
         let part = unsafe { boot::map_memory(start.max(boot::ram_end())..end) };
         *mapped = (part.start, part.end);
     }
