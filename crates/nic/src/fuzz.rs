@@ -48,4 +48,16 @@ mod tests {
         super::run(&[1, 0, 0, 0, 8, 0, 0, 0, 0]);
         super::run(&[0xFF; 99]);
     }
+
+    #[test]
+    fn tables_that_overlap_are_not_walked_again_and_again() {
+        // Each table claims 64 bytes, and that the next one begins in it.
+        let mut block = b"NCMH\x0C\0\0\0\x40\0\x0C\0".to_vec();
+        for table in 0..40_u16 {
+            block.extend(b"NCM0");
+            block.extend([0x40, 0]);
+            block.extend((12 + 8 * (table + 1)).to_le_bytes());
+        }
+        super::run(&block);
+    }
 }

@@ -215,8 +215,8 @@ pub(super) fn walk(bytes: &[u8], place: usize) -> Piece {
             (None, _) | (_, None) if at + ENTRY_LEN <= len => return damaged,
             // The empty entry at the end.
             _ if next_table == 0 => return Piece::End,
-            // Tables follow each other; one that leads back would be walked for ever.
-            _ if next_table <= table => return damaged,
+            // Tables follow each other: one that leads back would be walked for ever, overlapping ones for long.
+            _ if next_table < table + len.max(NDP_LEN) => return damaged,
             _ => (table, index) = (next_table, 0),
         }
     }

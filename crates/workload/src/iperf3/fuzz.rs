@@ -37,6 +37,7 @@ mod tests {
     #[test]
     fn it_holds_for_settings_results_and_others() {
         super::run(br#"{"udp":true,"time":3,"parallel":2,"bidirectional":1,"len":1448,"bandwidth":5e6}"#);
+        super::run(br#"{"udp":true,"time":3,"parallel":2,"len":1448,"bandwidth":0}"#);
         super::run(br#"{"streams":[{"id":1,"bytes":99,"jitter":0.5,"errors":1,"packets":9,"end_time":1.5}]}"#);
         super::run(br#"[1,"a",{"b":[]}"#);
         super::run(b"1.5e3");

@@ -8,8 +8,6 @@ use crate::iperf3::json;
 /// Length of a block over TCP if none is given; over UDP it is the longest datagram for any path.
 const TCP_LEN: u64 = 128 * 1024;
 const UDP_LEN: u64 = 1460;
-/// Rate over UDP if none is given, in bits per second.
-const UDP_RATE: u64 = 1 << 20;
 const TIME_S: u64 = 10;
 
 /// A test.
@@ -56,7 +54,8 @@ impl Settings {
             is_reverse: json::is_set(text, "reverse"),
             is_bidirectional: json::is_set(text, "bidirectional"),
             len: number("len").filter(|len| *len > 0).unwrap_or(if is_udp { UDP_LEN } else { TCP_LEN }),
-            rate: number("bandwidth").unwrap_or(if is_udp { UDP_RATE } else { 0 }),
+            // A client names its own default; what it does not name is no limit (esnet/iperf, iperf_api.c, send_parameters).
+            rate: number("bandwidth").unwrap_or(0),
             has_long_numbers: json::is_set(text, "udp_counters_64bit"),
         })
     }
