@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use tests::lab::{HOST, Lab};
 use tests::mqtt::{Broker, Subscriber};
 use tests::node::{BOOT, Rig};
+use tests::syslog::SyslogServer;
 
 /// How often the broker is stopped and started.
 const RESTARTS: usize = 20;
@@ -82,6 +83,45 @@ fn a_broker_that_is_restarted_twenty_times_gets_every_message() -> Result<()> {
     let late = Subscriber::start("late", "rack/+/status")?;
     late.wait_for("offline", BOOT, |message| message.payload == "offline")?;
     drop(lab);
+    Ok(())
+}
+
+#[test]
+fn a_crash_is_told_to_everybody_after_the_restart() -> Result<()> {
+    let Some(lab) = Lab::private("what is told of a crash")? else { return Ok(()) };
+    let (Some(broker), Some(syslog)) = (Broker::start()?, SyslogServer::start()?) else { return Ok(()) };
+    let subscriber = Subscriber::start("collector", "rack/#")?;
+    let line = format!("mqtt={HOST} mqtt-topic=rack syslog=tcp:{HOST} name=pi-mq");
+    let rig = Rig::boot_in(lab, &line, |_| ())?;
+    let told = || format!("{}\n{}", rig.node.last_words(), broker_log(&broker));
+    let birth = |boot: Option<&str>| {
+        let is_new = |message: &tests::mqtt::Message| {
+            let json = message.json().unwrap_or_default();
+            message.topic.ends_with("/birth") && json["boot"].as_str() != boot
+        };
+        subscriber.wait_for("a birth", RETURN, is_new).with_context(told)?.json()
+    };
+    let first = birth(None)?;
+    rig.node.console().skip();
+    rig.node.console().send_line("debug crash data-abort 2")?;
+    rig.node.console().wait_for("MiniPiRack", BOOT)?;
+    let second = birth(first["boot"].as_str())?;
+    let crash = subscriber.wait_for("the crash", RETURN, |message| message.topic == "rack/pi-mq/crash");
+    let crash = crash.with_context(told)?.json()?;
+    // In the first message of the new life, and of the old one.
+    ensure!(crash["seq"] == 1 && crash["boot"] == second["boot"] && crash["crashed_boot"] == 1, "{crash}");
+    ensure!(crash["core"] == 2 && crash["kind"] == "exception", "{crash}");
+    let report = crash["report"].as_str().context("no report")?;
+    ensure!(report.contains("data abort") && report.contains("backtrace:"), "{report}");
+    ensure!(subscriber.messages().iter().filter(|message| message.topic.ends_with("/crash")).count() == 1);
+    // syslog has the same line by line, from the new life.
+    let headline = report.lines().next().context("an empty report")?;
+    let first_line = syslog.wait_for(headline, RETURN).with_context(told)?;
+    ensure!(first_line.severity == "warning" && first_line.text == format!("| {headline}"), "{first_line:?}");
+    syslog.wait_for("| backtrace:", RETURN).with_context(told)?;
+    rig.node.wait_until_up()?;
+    let kept = rig.node.get("/api/v1/crashes")?.text();
+    ensure!(kept.contains(headline), "{headline} is not in {kept}");
     Ok(())
 }
 

@@ -22,6 +22,13 @@ fn the_status_page_draws_live_plots_in_a_browser() -> Result<()> {
              &&lines.every(line=>line.getAttribute('d').split('L').length>6&&line.getTotalLength()>4)}}"
         ))?;
     }
+    // They have their colours, although the page allows no other style than its own.
+    let colour = browser.evaluate("getComputedStyle(document.querySelector('#cpu path.line')).stroke")?.to_string();
+    ensure!(colour.contains("rgb("), "a line's colour is {colour}");
+    let answer = rig.node.get("/")?;
+    let policy = answer.header("content-security-policy").unwrap_or_default();
+    ensure!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
+    ensure!(answer.header("x-content-type-options") == Some("nosniff"), "browsers may guess");
     let up = browser.evaluate("document.querySelector('#up').textContent")?;
     browser.wait_for(&format!("document.querySelector('#up').textContent>{up}"))?;
     browser.wait_for("document.querySelector('#cpu1').textContent.endsWith('%')")?;

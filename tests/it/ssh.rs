@@ -40,6 +40,8 @@ fn who_has_the_key_runs_commands() -> Result<()> {
     ensure!(wrong.status == Some(1) && wrong.out.is_empty() && wrong.errors.contains("load=500%"), "{wrong:?}");
     let unknown = user.run(node, "frobnicate")?;
     ensure!(unknown.status == Some(1) && unknown.errors.contains("'frobnicate'"), "{unknown:?}");
+    let nothing = user.run(node, "workload help nosuch")?;
+    ensure!(nothing.status == Some(1) && nothing.errors.contains("there are certify"), "{nothing:?}");
 
     // It changes the node.
     let started = user.run(node, "workload start cpu:load=30%,cores=3")?;
@@ -82,7 +84,33 @@ fn who_has_the_key_runs_commands() -> Result<()> {
     lines.0.stdout.take().context("no output")?.read_to_string(&mut out)?;
     ensure!(lines.0.wait()?.code() == Some(1) && out.contains("restarts the node"), "{out}");
 
+    keys_change_in_the_middle(&user, node)?;
     login_is_quick(&user, node)
+}
+
+/// Exchanges the keys again every 64 kB, while much output is on its way and lines of input come.
+fn keys_change_in_the_middle(user: &User, node: &TestNode) -> Result<()> {
+    const LINES: usize = 60;
+    let mut ssh = user.ssh(node, "good", &["-T", "-v", "-o", "RekeyLimit=64K"], &[])?;
+    let mut running = Running(ssh.stdin(Stdio::piped()).spawn()?);
+    let mut input = running.0.stdin.take().context("no input")?;
+    let mut errors = running.0.stderr.take().context("no errors")?;
+    let writer = std::thread::spawn(move || input.write_all("workload help http\n".repeat(LINES).as_bytes()));
+    let log = std::thread::spawn(move || {
+        let mut text = String::new();
+        errors.read_to_string(&mut text).map(|_| text)
+    });
+    let mut out = String::new();
+    running.0.stdout.take().context("no output")?.read_to_string(&mut out)?;
+    ensure!(running.0.wait()?.code() == Some(0), "{:?}", log.join());
+    writer.join().ok().context("the writer panicked")??;
+    let log = log.join().ok().context("the reader panicked")??;
+    let once = user.run(node, "workload help http")?.out;
+    ensure!(out == once.repeat(LINES), "{} bytes came, not {} times {}", out.len(), LINES, once.len());
+    // One is that of the login. What is under way meanwhile makes the others fewer than one per 64 kB.
+    let exchanges = log.matches("SSH2_MSG_NEWKEYS received").count();
+    ensure!(exchanges >= 2, "{exchanges} key exchanges for {} bytes: {log}", out.len());
+    Ok(())
 }
 
 /// A login with a command takes well below a second even on an emulated board that shares its machine with other tests.
