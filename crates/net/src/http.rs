@@ -22,8 +22,6 @@ use crate::stack::Stack;
 /// Port of the HTTP server.
 pub const HTTP_PORT: u16 = 80;
 
-/// Bytes that a server keeps for pages while it has no client.
-const PAGE_LEN_KEPT: usize = 1024;
 /// Longest request in bytes, without a body: enough for a browser with its cookies turned away.
 const REQUEST_LEN_MAX: usize = 4096;
 const HEADERS_MAX: usize = 48;
@@ -97,9 +95,8 @@ pub async fn serve(stack: &'static Stack, port: u16, pages: &impl Pages) -> ! {
     loop {
         if socket.accept(port).await.is_ok() {
             let ended = converse(stack, &mut socket, pages, &mut page).await;
-            // All servers together would hold as many large pages.
-            page.clear();
-            page.shrink_to(PAGE_LEN_KEPT);
+            // All servers together would hold as many pages.
+            page = String::new();
             if ended.is_ok() {
                 socket.close().await;
             }
