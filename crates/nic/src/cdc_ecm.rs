@@ -9,9 +9,10 @@ use usb::descriptor::{Configuration, DeviceDescriptor};
 use usb::device::Device;
 
 use crate::Link;
+use crate::burst::{END, Piece, Walk};
 use crate::cdc::{self, Function};
 use crate::events::NicEvent;
-use crate::exchange::{END, FRAME_LEN_MAX, FrameExchange, NicInfo, Piece, Walk};
+use crate::exchange::{FRAME_LEN_MAX, FrameExchange, NicInfo};
 use crate::usbnet::{BoardInfo, Ending, Framing, Pipes, UsbNicError, move_frames};
 
 /// Name of the driver.
@@ -75,7 +76,7 @@ pub(crate) fn walk(bytes: &[u8], _place: usize) -> Piece {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::frames_of;
+    use crate::burst::frames_of;
 
     #[test]
     fn a_transfer_is_a_frame_unless_it_is_empty_or_has_no_such_length() {

@@ -34,7 +34,7 @@ const PARAMETERS_LEN: usize = 28;
 
 /// For the fuzz target.
 #[cfg(any(test, fuzzing))]
-pub(crate) const WALK: crate::exchange::Walk = block::walk;
+pub(crate) const WALK: crate::burst::Walk = block::walk;
 
 /// Says whether this driver can drive the configuration.
 pub(crate) fn rate(_device: &DeviceDescriptor, configuration: &Configuration) -> bool {
@@ -102,5 +102,5 @@ pub(crate) fn read_anything(data: &[u8]) {
     assert!(frame.end <= block.len(), "{frame:?}");
     let end = framing.wrap(&mut block, frame.clone(), 512);
     let found = WALK(block.get(..end).unwrap_or_default(), 0);
-    assert!(matches!(&found, crate::exchange::Piece::Frame { frame: at, .. } if *at == frame), "{found:?}");
+    assert!(matches!(&found, crate::burst::Piece::Frame { frame: at, .. } if *at == frame), "{found:?}");
 }

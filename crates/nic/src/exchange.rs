@@ -16,6 +16,7 @@ use embassy_sync::waitqueue::WakerRegistration;
 use hal::dma::DmaBuffer;
 use heapless::{Deque, Vec};
 
+use crate::burst::{Burst, Walk};
 use crate::events::NicEvent;
 use crate::{Link, MacAddress};
 
@@ -75,86 +76,20 @@ pub struct TxFrame {
     pub frame: Range<usize>,
 }
 
-/// What stands at one place of a received burst.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// A frame, and the place of the next piece.
-    Frame {
-        /// Where the frame is.
-        frame: Range<usize>,
-        /// Where to go on; beyond the place of this piece.
-        next: usize,
-    },
-    /// Something that is no frame although it should be one; it is counted.
-    Damaged {
-        /// Why.
-        why: NicEvent,
-        /// Where to go on; beyond the place of this piece, or [`END`].
-        next: usize,
-    },
-    /// Nothing: the burst ends here.
-    End,
-}
-
-/// The place behind the last piece of every burst.
-pub const END: usize = usize::MAX;
-
-/// Finds the piece at a place of a burst. Places are numbers whose meaning only this function knows; the first one is 0, and
-/// they rise.
-pub type Walk = fn(bytes: &[u8], place: usize) -> Piece;
-
-/// A received burst. Its frames are found one by one as the stack takes them, since there may be hundreds.
-struct Burst {
-    buffer: DmaBuffer,
-    /// Bytes received.
-    len: usize,
-    walk: Walk,
-    /// The frame to be taken.
-    frame: Range<usize>,
-    /// Where the pieces behind it begin.
-    next: usize,
-}
-
-impl Burst {
-    /// Goes to the next frame; returns whether there is one.
-    fn advance(&mut self, counts: &mut Counts) -> bool {
-        while self.next != END {
-            let bytes = self.buffer.bytes().get(..self.len).unwrap_or_default();
-            let (result, next) = match (self.walk)(bytes, self.next) {
-                Piece::Frame { frame, next } if !frame.is_empty() && frame.end <= bytes.len() => (Ok(frame), next),
-                Piece::Frame { next, .. } => (Err(NicEvent::RxLength), next),
-                Piece::Damaged { why, next } => (Err(why), next),
-                Piece::End => return false,
-            };
-            // A place that does not rise would be visited for ever.
-            self.next = if next > self.next { next } else { END };
-            match result {
-                Ok(frame) => {
-                    counts.frame(frame.len());
-                    self.frame = frame;
-                    return true;
-                }
-                Err(why) => counts.damaged(why),
-            }
-        }
-        false
-    }
-}
-
 /// What is counted.
 #[derive(Default)]
-struct Counts {
+pub(crate) struct Counts {
     counters: NicCounters,
     events: [u64; NicEvent::COUNT],
 }
 
 impl Counts {
-    fn frame(&mut self, len: usize) {
+    pub(crate) fn frame(&mut self, len: usize) {
         self.counters.rx_frames += 1;
         self.counters.rx_bytes += len as u64;
     }
 
-    fn damaged(&mut self, why: NicEvent) {
+    pub(crate) fn damaged(&mut self, why: NicEvent) {
         self.counters.rx_errors += 1;
         self.event(why, 1);
     }
@@ -408,17 +343,17 @@ impl FrameExchange {
             return;
         }
         state.counts.frame(frame.len());
-        state.queue(Burst { len: buffer.len(), buffer, walk: |_, _| Piece::End, frame, next: END });
+        state.queue(Burst::of_one(buffer, frame));
     }
 
     /// Hands a received burst of `len` bytes to the stack. What is damaged or not inside it is counted as an error.
     pub fn deliver_burst(&self, buffer: DmaBuffer, len: usize, walk: Walk) {
         let mut state = self.state.borrow_mut();
-        let mut burst = Burst { buffer, len, walk, frame: 0..0, next: 0 };
+        let mut burst = Burst::new(buffer, len, walk);
         if burst.advance(&mut state.counts) {
             state.queue(burst);
         } else {
-            state.return_rx(burst.buffer);
+            state.return_rx(burst.into_buffer());
         }
     }
 
@@ -477,7 +412,7 @@ impl State {
         // There are at most RX_BUFFERS receive buffers, so there is always room.
         if let Err(burst) = self.rx_ready.push_back(burst) {
             self.counts.counters.rx_dropped += 1;
-            self.return_rx(burst.buffer);
+            self.return_rx(burst.into_buffer());
         }
         self.stack_waker.wake();
     }
@@ -533,7 +468,7 @@ impl RxFrame<'_> {
     /// Returns the frame.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.burst.as_ref().and_then(|burst| burst.buffer.bytes().get(burst.frame.clone())).unwrap_or_default()
+        self.burst.as_ref().map(Burst::frame).unwrap_or_default()
     }
 }
 
@@ -545,7 +480,7 @@ impl Drop for RxFrame<'_> {
             // Never full: it came from there.
             let _ = state.rx_ready.push_front(burst);
         } else {
-            state.return_rx(burst.buffer);
+            state.return_rx(burst.into_buffer());
         }
     }
 }
@@ -602,27 +537,4 @@ impl Drop for TxBuffer<'_> {
             let _ = self.exchange.state.borrow_mut().tx_free.push_front(buffer);
         }
     }
-}
-
-/// Walks a burst as the exchange does: start and end of its frames, and how many pieces were damaged.
-#[cfg(test)]
-pub(crate) fn frames_of(bytes: &[u8], walk: Walk) -> (std::vec::Vec<[usize; 2]>, usize) {
-    let (mut frames, mut damaged, mut place) = (std::vec::Vec::new(), 0, 0);
-    while place != END {
-        let next = match walk(bytes, place) {
-            Piece::Frame { frame, next } => {
-                assert!(!frame.is_empty() && frame.end <= bytes.len(), "a frame at {frame:?} of {} bytes", bytes.len());
-                frames.push([frame.start, frame.end]);
-                next
-            }
-            Piece::Damaged { next, .. } => {
-                damaged += 1;
-                next
-            }
-            Piece::End => break,
-        };
-        assert!(next > place, "the place does not rise");
-        place = next;
-    }
-    (frames, damaged)
 }

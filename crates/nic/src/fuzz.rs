@@ -2,7 +2,7 @@
 
 use usb::descriptor::Configuration;
 
-use crate::exchange::{END, Piece, Walk};
+use crate::burst::{END, Piece, Walk};
 use crate::{cdc, cdc_ecm, cdc_ncm, lan78xx, lan95xx, rndis};
 
 /// The ways to find frames in a received burst.

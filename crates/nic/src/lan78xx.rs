@@ -40,7 +40,7 @@ const PRODUCTS: [u16; 2] = [0x7800, 0x7850];
 
 /// For the fuzz target.
 #[cfg(any(test, fuzzing))]
-pub(crate) const WALK: crate::exchange::Walk = framing::walk;
+pub(crate) const WALK: crate::burst::Walk = framing::walk;
 
 /// Says whether this driver can drive the device.
 pub(crate) fn rate(device: &DeviceDescriptor, _configuration: &Configuration) -> bool {

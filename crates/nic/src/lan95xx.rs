@@ -38,7 +38,7 @@ const PRODUCTS: [u16; 5] = [0xEC00, 0x9500, 0x9505, 0x9E00, 0x9E01];
 
 /// For the fuzz target.
 #[cfg(any(test, fuzzing))]
-pub(crate) const WALK: crate::exchange::Walk = framing::walk;
+pub(crate) const WALK: crate::burst::Walk = framing::walk;
 
 /// Says whether this driver can drive the device.
 pub(crate) fn rate(device: &DeviceDescriptor, _configuration: &Configuration) -> bool {

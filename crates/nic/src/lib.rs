@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod burst;
 mod cdc;
 pub mod cdc_ecm;
 pub mod cdc_ncm;

@@ -14,7 +14,8 @@ use usb::device::Device;
 use usb::host::{Direction, Kind};
 
 use self::control::{ControlChannel, oid};
-use crate::exchange::{FrameExchange, NicInfo, Walk};
+use crate::burst::Walk;
+use crate::exchange::{FrameExchange, NicInfo};
 use crate::usbnet::{BoardInfo, Ending, Framing, Pipes, UsbNicError, move_frames};
 use crate::{Link, MacAddress};
 

@@ -4,8 +4,9 @@
 use core::cell::Cell;
 use core::ops::Range;
 
+use crate::burst::{END, Piece, Walk};
 use crate::events::NicEvent;
-use crate::exchange::{END, FRAME_LEN_MAX, Piece, Walk};
+use crate::exchange::FRAME_LEN_MAX;
 use crate::usbnet::{Ending, Framing};
 
 /// Signatures: "NCMH" (3.2.1), "NCM0" and, with a checksum behind each datagram, "NCM1" (3.3.1).
@@ -258,7 +259,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
 
     use super::*;
-    use crate::exchange::frames_of;
+    use crate::burst::frames_of;
 
     fn parameters(divisor: u16, remainder: u16, alignment: u16, datagrams: u16) -> Vec<u8> {
         let mut bytes = vec![28, 0, 1, 0];

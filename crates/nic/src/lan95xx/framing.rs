@@ -5,8 +5,9 @@
 
 use core::ops::Range;
 
+use crate::burst::{END, Piece, Walk};
 use crate::events::NicEvent;
-use crate::exchange::{END, FRAME_LEN_MAX, Piece, Walk};
+use crate::exchange::FRAME_LEN_MAX;
 use crate::usbnet::{Ending, Framing};
 
 /// Bytes of command words in front of a frame to be sent.
@@ -113,7 +114,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
 
     use super::*;
-    use crate::exchange::frames_of;
+    use crate::burst::frames_of;
 
     /// A frame as the chip packs it, with padding to a word behind it.
     fn packed(frame: &[u8], status: u32) -> Vec<u8> {

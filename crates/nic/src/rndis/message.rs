@@ -2,8 +2,9 @@
 
 use core::ops::Range;
 
+use crate::burst::{END, Piece};
 use crate::events::NicEvent;
-use crate::exchange::{END, FRAME_LEN_MAX, Piece};
+use crate::exchange::FRAME_LEN_MAX;
 
 /// Length in bytes of the header in front of a frame (REMOTE_NDIS_PACKET_MSG).
 pub(super) const PACKET_HEADER_LEN: usize = 44;
@@ -167,7 +168,7 @@ fn word(len: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::frames_of;
+    use crate::burst::frames_of;
 
     fn message(frame: &[u8], padding: usize) -> Vec<u8> {
         let mut bytes = vec![0xEE; PACKET_HEADER_LEN + frame.len() + padding];

@@ -14,8 +14,9 @@ use usb::device::{Device, Pipe};
 use usb::host::{Completion, Direction, Kind, TransferError};
 
 use super::UsbNicError;
+use crate::burst::Walk;
 use crate::events::NicEvent;
-use crate::exchange::{FrameExchange, TxFrame, Walk};
+use crate::exchange::{FrameExchange, TxFrame};
 
 /// How long a device may take to accept a frame while its link is up: so many looks, this far apart. Generous: at full speed a
 /// frame takes 2 ms. While the link is down a controller keeps what it has and takes no more.
