@@ -146,6 +146,8 @@ enum Farewell {
     Done,
     /// The client is to be told this.
     Because(Status),
+    /// Somebody else needs the seat.
+    Unseated,
     /// There is nobody to tell.
     Gone,
 }
@@ -178,7 +180,9 @@ impl Client<'_, '_> {
         }
         match farewell {
             Farewell::Gone => socket.abort(),
-            _ => self.part(socket).await,
+            // Its time of grace is over already.
+            Farewell::Unseated => self.part(socket, Wait::Stalled(Instant::now())).await,
+            Farewell::Done | Farewell::Because(_) => self.part(socket, Wait::Idle).await,
         }
     }
 
@@ -252,7 +256,7 @@ impl Client<'_, '_> {
                 Err(End::Late) => return Ok(None),
                 Err(End::Unseated) => {
                     self.server.context.count(figure::UNSEATED, 1);
-                    return if wait == Wait::Idle { Ok(None) } else { Err(Farewell::Gone) };
+                    return Err(if wait == Wait::Idle { Farewell::Unseated } else { Farewell::Gone });
                 }
                 Err(End::Lost) => return Err(self.lost()),
             }
@@ -370,17 +374,15 @@ impl Client<'_, '_> {
     }
 
     /// Ends a connection in good order: a reset would take from the client what it has not read yet.
-    async fn part(&self, socket: &mut TcpSocket) {
+    async fn part(&self, socket: &mut TcpSocket, wait: Wait) {
         let deadline = Instant::now() + FAREWELL;
         socket.shutdown();
-        while let Ok(Some(())) = self.seat.wait(deadline, Wait::Idle, socket.read_with(|bytes| (bytes.len(), ()))).await
-        {
-        }
+        while let Ok(Some(())) = self.seat.wait(deadline, wait, socket.read_with(|bytes| (bytes.len(), ()))).await {}
         let close = async {
             socket.close().await;
             Ok::<(), End>(())
         };
-        if self.seat.wait(deadline, Wait::Idle, close).await.is_err() {
+        if self.seat.wait(deadline, wait, close).await.is_err() {
             socket.abort();
         }
     }
