@@ -53,7 +53,8 @@ fn comes_back_from_every_kind_of_restart_under_traffic() -> Result<()> {
         }
         console.wait_for("MiniPiRack", BOOT).with_context(say)?;
     }
-    traffic.wait_for_answers(100)?;
+    let say = || format!("after the last round: {}; {}", rig.node.board().messages(), rig.node.last_words());
+    traffic.wait_for_answers(100).with_context(say)?;
     drop(traffic);
     rig.node.wait_until_up()?;
     let crashes = rig.node.metrics()?.sum("node_crashes_total", &[]);
