@@ -124,6 +124,15 @@ pub(crate) unsafe fn emergency_pm(facts: &Facts) -> UniqueMmioPointer<'static, p
     unsafe { block(facts.pm) }
 }
 
+/// The USB controller runs: before, it may have no power, and an access might never end.
+pub(crate) static USB_RUNS: AtomicBool = AtomicBool::new(false);
+
+/// Returns whether the USB controller has something under way that must end before a restart. It only reads.
+pub(crate) fn must_usb_end(facts: &Facts) -> bool {
+    // SAFETY: as in `claim`; the driver may be using the same registers, but what is read here has no side effect.
+    USB_RUNS.load(Ordering::Relaxed) && usb::dwc2::has_held_transfers(&unsafe { block::<dwc2::Registers>(facts.usb) })
+}
+
 /// # Safety
 ///
 /// A block of type `T` is at `addr`, mapped as device memory for ever, and nobody else uses it.

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use core::cell::Cell;
+use core::sync::atomic::Ordering;
 
 use ::ssh::guard;
 use config::{Config, Mqtt, Peer, Syslog};
@@ -30,7 +31,7 @@ use crate::sampler::{self, FixedMemory};
 use crate::shell_node::CommandNode;
 use crate::ssh::Server;
 use crate::workloads::{self, ASKERS, NETWORK, NodeEnv};
-use crate::{announce, certificate, console, frames, locate, mem, mqtt, ssh, syslog};
+use crate::{announce, board, certificate, console, frames, locate, mem, mqtt, ssh, syslog};
 
 /// The USB controller with its registers.
 pub(crate) type UsbController = Controller<UniqueMmioPointer<'static, dwc2::Registers>>;
@@ -157,6 +158,7 @@ pub(crate) async fn usb_task(controller: &'static UsbController, irq: Irq, bus: 
     if let Err(error) = controller.init().await {
         return error!("no USB: {error}");
     }
+    board::USB_RUNS.store(true, Ordering::Relaxed);
     // Not earlier: whatever the firmware left enabled is off now.
     interrupt::connect(irq, Box::leak(Box::new(|| controller.on_interrupt())));
     match bus.run().await {}

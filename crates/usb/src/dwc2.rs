@@ -33,7 +33,7 @@ use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_time::{Duration, Instant, Timer};
 use hal::dma::DmaBuffer;
-use rpi_pac::dwc2::{Gint, Grstctl, Gusbcfg, Hprt0};
+use rpi_pac::dwc2::{Gint, Grstctl, Gusbcfg, Hcchar, Hprt0};
 use thiserror::Error;
 
 use self::identity::Identity;
@@ -300,6 +300,19 @@ impl<R: RegisterAccess> HostController for Controller<R> {
 }
 
 /// Has the time driver wake a task: a timer that is dropped still does.
+/// Returns whether QEMU's model has a transfer under way, in which case it must not be reset (see [`Identity::is_emulator`]).
+/// Silicon may be: there it is never so.
+///
+/// This is for a node that is about to restart and can ask no [`Controller`] any more. One must have been initialised.
+pub fn has_held_transfers(registers: &impl RegisterAccess) -> bool {
+    let identity = Identity::read(registers);
+    identity.is_emulator
+        && (0..identity.channels).any(|channel| {
+            let hcchar = registers.read(Register::Channel(channel, registers::Channel::Hcchar));
+            Hcchar::from_bits_retain(hcchar).contains(Hcchar::ENABLE)
+        })
+}
+
 fn wake_at(at: Instant, cx: &mut Context<'_>) {
     let _ = pin!(Timer::at(at)).poll(cx);
 }

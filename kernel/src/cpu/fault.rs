@@ -25,8 +25,10 @@ const LOG_LINES: usize = 20;
 /// Other cores get one part of so many of a second to stop: they only have to take an interrupt.
 const STOPS_PER_SECOND: u64 = 500;
 /// Before a restart, what devices have under way gets one part of so many of a second to end, and nobody starts anything
-/// new. On a board the reset ends it anyway; QEMU can't reset one whose USB transfers are still under way.
+/// new. On a board the reset ends it anyway.
 const SETTLES_PER_SECOND: u64 = 20;
+/// QEMU can't be reset with USB transfers under way: they get so many seconds more.
+const SETTLE_LIMIT_S: u64 = 2;
 const ALL_MASKED: u64 = 0b1111 << 6;
 
 /// 0, or one more than the number of the core that reports.
@@ -128,6 +130,10 @@ fn begin() {
 /// Lets what devices have under way end, before a restart. Interrupts are masked, so that nothing new begins.
 pub(crate) fn settle() {
     spin(time::frequency_hz() / SETTLES_PER_SECOND);
+    let (start, facts) = (time::ticks(), soc().facts());
+    while board::must_usb_end(facts) && time::ticks().wrapping_sub(start) < SETTLE_LIMIT_S * time::frequency_hz() {
+        core::hint::spin_loop();
+    }
 }
 
 fn spin(ticks: u64) {

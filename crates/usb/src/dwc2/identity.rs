@@ -2,6 +2,8 @@
 
 use rpi_pac::dwc2::{CHANNELS_MAX, Ghwcfg2};
 
+use super::registers::{Register, RegisterAccess};
+
 /// What the ID registers say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
@@ -27,6 +29,8 @@ pub struct Identity {
     ///   enabling the channel again then breaks the model. Such channels rest until the model is through with them.
     ///   Its buffer is given back: a device that is gone completes nothing, and only control transfers have a deadline,
     ///   whose buffer is never used for anything else.
+    /// - A reset of the board while a device holds a transfer ends it with an assertion (`dwc2_async_packet_complete`):
+    ///   whoever restarts the node waits for [`super::has_held_transfers`] first.
     pub is_emulator: bool,
 }
 
@@ -42,6 +46,13 @@ impl Identity {
             // GHWCFG4 = 0: that would be a core without a PHY data width.
             is_emulator: gsnpsid == 0x4F54_294A && ghwcfg1 == 0 && ghwcfg4 == 0,
         }
+    }
+
+    /// Reads the identity.
+    pub(crate) fn read(registers: &impl RegisterAccess) -> Self {
+        let [gsnpsid, ghwcfg1, ghwcfg2, ghwcfg4] =
+            [Register::Gsnpsid, Register::Ghwcfg1, Register::Ghwcfg2, Register::Ghwcfg4].map(|id| registers.read(id));
+        Self::new(gsnpsid, ghwcfg1, ghwcfg2, ghwcfg4)
     }
 
     /// Returns a word for the log.

@@ -4,8 +4,8 @@ use embassy_time::{Duration, Instant};
 use testkit::dma::FakeDma;
 use testkit::time;
 use testkit::usb::{Kind, Model};
-use usb::dwc2::registers::{Register, RegisterAccess};
-use usb::dwc2::{Controller, InitError};
+use usb::dwc2::registers::{Channel, Register, RegisterAccess};
+use usb::dwc2::{Controller, InitError, has_held_transfers};
 
 /// A block that answers nothing, as when the power domain is off.
 struct Dead;
@@ -21,6 +21,26 @@ impl RegisterAccess for Dead {
 fn a_controller_without_power_is_reported() {
     let controller = Controller::new(Dead);
     assert_eq!(time::run(controller.init()), Err(InitError::NotThere { gsnpsid: 0 }));
+}
+
+#[test]
+fn only_the_emulators_transfers_must_end_before_a_restart() {
+    struct Running(Model, usize);
+    impl RegisterAccess for Running {
+        fn read(&self, register: Register) -> u32 {
+            let is_enabled = register == Register::Channel(self.1, Channel::Hcchar);
+            if is_enabled { 1 << 31 } else { self.0.read(register) }
+        }
+        fn write(&mut self, _register: Register, _value: u32) {}
+    }
+    let (dma, _) = FakeDma::new(4096);
+    for (kind, channel, must_wait) in
+        [(Kind::Emulator, 0, true), (Kind::Emulator, 7, true), (Kind::Emulator, 8, false), (Kind::Silicon, 0, false)]
+    {
+        let registers = Running(Model::new(kind, dma), channel);
+        assert_eq!(has_held_transfers(&registers), must_wait, "{kind:?}, channel {channel}");
+    }
+    assert!(!has_held_transfers(&Dead));
 }
 
 #[test]
