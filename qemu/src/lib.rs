@@ -29,6 +29,7 @@
 //! | [`terminal_line`] | what a line with cursor movements looks like in the end |
 //! | [`qmp`] | QEMU's machine protocol |
 //! | [`peer`] | the far end of a node's cable, in the test itself |
+//! | [`switch`] | an Ethernet switch between nodes |
 //! | [`usb_nic`] | models of real NICs on the node's USB bus |
 #![forbid(unsafe_code)]
 
@@ -44,6 +45,7 @@ pub mod node;
 pub mod peer;
 mod process;
 pub mod qmp;
+pub mod switch;
 pub mod terminal_line;
 pub mod usb_nic;
 mod usbredir;
@@ -54,5 +56,6 @@ pub use find::{Qemu, Version};
 pub use node::Node;
 pub use peer::Peer;
 pub use qmp::Qmp;
+pub use switch::Switch;
 pub use usb_models::nic::{Descriptors, Faults, Mistakes, Partner, Seen};
 pub use usb_nic::UsbNic;
