@@ -1,8 +1,6 @@
 //! The same tests on a virtual Raspberry Pi 4B: what this binary is called is the board that its nodes are
 //! (`tests::node::machine`). What is not here says why: see the test of the architecture that looks for it.
-// Not here: it/nics.rs, about models of USB controllers, which no Pi 4 has; it/page.rs, it/telemetry.rs, it/defmt.rs,
-// it/mqtt.rs, it/syslog.rs, it/http_workload.rs, it/iperf3.rs, it/kv.rs, it/load.rs and it/pipeline.rs, in
-// which nothing depends on the board.
+// Not here: it/nics.rs, about models of USB controllers, which no Pi 4 has.
 #![forbid(unsafe_code)]
 
 #[path = "it/addresses.rs"]
@@ -17,16 +15,32 @@ mod certify;
 mod config;
 #[path = "it/crash.rs"]
 mod crash;
+#[path = "it/defmt.rs"]
+mod defmt;
 #[path = "it/discovery.rs"]
 mod discovery;
 #[path = "it/http.rs"]
 mod http;
+#[path = "it/http_workload.rs"]
+mod http_workload;
 #[path = "it/image.rs"]
 mod image;
+#[path = "it/iperf3.rs"]
+mod iperf3;
+#[path = "it/kv.rs"]
+mod kv;
+#[path = "it/load.rs"]
+mod load;
 #[path = "it/malformed.rs"]
 mod malformed;
+#[path = "it/mqtt.rs"]
+mod mqtt;
 #[path = "it/network.rs"]
 mod network;
+#[path = "it/page.rs"]
+mod page;
+#[path = "it/pipeline.rs"]
+mod pipeline;
 #[path = "it/plug.rs"]
 mod plug;
 #[path = "it/restart.rs"]
@@ -37,6 +51,10 @@ mod services;
 mod shell;
 #[path = "it/ssh.rs"]
 mod ssh;
+#[path = "it/syslog.rs"]
+mod syslog;
+#[path = "it/telemetry.rs"]
+mod telemetry;
 #[path = "it/usb_net.rs"]
 mod usb_net;
 #[path = "it/workload.rs"]

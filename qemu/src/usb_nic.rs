@@ -128,6 +128,11 @@ impl UsbNic {
         self.shared.lock().device.is_wanted()
     }
 
+    /// Returns whether QEMU still has a transfer under way for a NIC that was pulled out, and must not be reset.
+    pub(crate) fn left_one(&self) -> bool {
+        self.shared.lock().device.left_one()
+    }
+
     /// Pulls the NIC out of its USB port, whatever is under way, and returns when QEMU has seen it.
     ///
     /// # Errors

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use qemu::NicKind;
 use tests::lab::Lab;
-use tests::node::{BOOT, Rig};
+use tests::node::{BOOT, Rig, nic_kind};
 use tests::traffic::Traffic;
 
 /// Longest until a node that makes no progress is restarted by its supervisor.
@@ -41,8 +42,12 @@ fn comes_back_from_every_kind_of_restart_under_traffic() -> Result<()> {
     let rig = Rig::boot("")?;
     let traffic = Traffic::start(rig.node.udp(7)?)?;
     let console = rig.node.console();
-    let commands = ["reboot", "debug crash panic 0", "debug crash data-abort 2", "the button"];
-    for (round, command) in [commands, commands].concat().into_iter().enumerate() {
+    let mut commands = vec!["reboot", "debug crash panic 0", "debug crash data-abort 2"];
+    // A reset that the node can't prepare for: QEMU does not always survive it with a model of a NIC, see `Node::reset`.
+    if nic_kind()? == NicKind::UsbNet {
+        commands.push("the button");
+    }
+    for (round, command) in commands.repeat(2).into_iter().enumerate() {
         let say = || format!("round {round}, {command}: {}; {}", rig.node.board().messages(), rig.node.last_words());
         traffic.wait_for_answers(100).with_context(say)?;
         console.skip();

@@ -82,6 +82,8 @@ pub(crate) struct Device {
     rest: Option<Vec<u8>>,
     interrupt: Option<Interrupt>,
     was_rejected: bool,
+    /// The guest began a transfer before it knew that the device is gone: QEMU has it under way for ever.
+    left_one: bool,
     /// Nothing is answered: the device is about to go.
     is_frozen: bool,
     now_us: u64,
@@ -112,6 +114,7 @@ impl Device {
             rest: None,
             interrupt: None,
             was_rejected: false,
+            left_one: false,
             is_frozen: false,
             now_us: 0,
             out,
@@ -145,6 +148,12 @@ impl Device {
     /// Returns whether the guest refused the device, for instance because of its speed.
     pub(crate) fn was_rejected(&self) -> bool {
         self.was_rejected
+    }
+
+    /// Returns whether QEMU still has a transfer under way for a device that is gone: then it fails an assertion when the guest
+    /// forgets that the channel is in use, as it does in a reset.
+    pub(crate) fn left_one(&self) -> bool {
+        self.left_one
     }
 
     /// Answers nothing any more until the device is pulled out.
@@ -206,6 +215,7 @@ impl Device {
                 self.plug = Plug::Out;
             }
             // The guest did not know yet that the device is gone.
+            Message::Control { .. } | Message::Bulk { .. } if !self.is_plugged() => self.left_one = true,
             _ if !self.is_plugged() => {}
             Message::Reset => {
                 // Too late for what is still held, see above.

@@ -280,9 +280,10 @@ fn unplugging_waits_for_the_guest_and_plugging_in_comes_after() {
     assert_eq!((told[0].1, told[0].2[1]), (1, Status::Cancelled as u8), "QEMU keeps what is not ended");
     assert_eq!(told[1..], [(kind::DEVICE_DISCONNECT, 0, vec![])]);
     guest.device.plug(true);
+    assert!(!guest.device.left_one());
     // On its way when the device went.
     guest.bulk(2, 0x81, 2048, &[]);
-    assert!(!guest.device.is_gone() && guest.told().is_empty());
+    assert!(!guest.device.is_gone() && guest.told().is_empty() && guest.device.left_one());
     guest.send(kind::DEVICE_DISCONNECT_ACK, 0, &[]);
     assert!(guest.device.is_plugged());
     assert_eq!(guest.told().last().map(|(kind, ..)| *kind), Some(kind::DEVICE_CONNECT));
