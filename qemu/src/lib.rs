@@ -18,6 +18,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`find`] | QEMU on this machine and its version |
+//! | [`gateway`] | TCP ports of the host that lead to nodes at a switch |
 //! | [`install`] | QEMU from the system's package manager |
 //! | [`apt`] | where this machine gets its packages from |
 //! | [`build`] | the image: compiled, flattened, measured |
@@ -40,6 +41,7 @@ pub mod console;
 pub mod elf;
 pub mod find;
 pub mod firmware;
+pub mod gateway;
 pub mod install;
 pub mod node;
 pub mod peer;
@@ -53,6 +55,7 @@ mod usbredir;
 pub use config::{Forward, Machine, Network, NicKind, NodeConfig, Protocol, Serial, UsbNet};
 pub use console::{Console, Pattern, WaitError};
 pub use find::{Qemu, Version};
+pub use gateway::{Gateway, Target};
 pub use node::Node;
 pub use peer::Peer;
 pub use qmp::Qmp;
