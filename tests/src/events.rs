@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -67,13 +68,15 @@ impl Listener {
     /// Returns id and data of the next event of this name.
     ///
     /// # Errors
-    /// As [`Listener::event`].
+    /// As [`Listener::event`]; when only others come.
     pub fn next(&mut self, wanted: &str) -> Result<(Option<u64>, Value)> {
+        let start = Instant::now();
         loop {
             let (name, id, data) = self.event()?;
             if name == wanted {
                 return Ok((id, data));
             }
+            ensure!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for an event {wanted}");
         }
     }
 }
