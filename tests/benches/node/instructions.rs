@@ -19,8 +19,8 @@ const ROUNDS: usize = 3;
 /// UDP payload of a frame with 1,500 bytes of Ethernet payload.
 const DATAGRAM: usize = 1472;
 /// Frames on their way at a time: as many as the smallest NIC has room for (LAN7800: 12 KiB).
-const WINDOW: u64 = 6;
-const FRAMES: u64 = WINDOWS * WINDOW;
+pub(crate) const WINDOW: u64 = 6;
+pub(crate) const FRAMES: u64 = WINDOWS * WINDOW;
 
 pub(crate) fn per_frame(report: &mut Report) -> Result<()> {
     for (kind, command_line, names) in [
@@ -66,7 +66,7 @@ fn awake_s(rig: &Rig, work: impl FnOnce() -> Result<()>) -> Result<(f64, f64)> {
 }
 
 /// Sends windows of datagrams, never more than one ahead of what the node has received.
-fn send_windows(rig: &Rig, port: u16, window: u64) -> Result<()> {
+pub(crate) fn send_windows(rig: &Rig, port: u16, window: u64) -> Result<()> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     let data = [0x33; DATAGRAM];

@@ -12,6 +12,7 @@ mod network;
 mod report;
 mod resources;
 mod versus;
+mod workers;
 
 use anyhow::{Result, bail};
 use tests::lab::{Lab, Wire, say};
@@ -21,7 +22,7 @@ use report::Report;
 /// One group of measurements: its name, and what takes them.
 type Bench = (&'static str, fn(&mut Report) -> Result<()>);
 
-const BENCHES: [Bench; 11] = [
+const BENCHES: [Bench; 12] = [
     ("image", resources::image),
     ("boot", boot::boot),
     ("idle", resources::idle),
@@ -33,6 +34,7 @@ const BENCHES: [Bench; 11] = [
     ("linux", versus::linux),
     ("scrape", resources::scrape),
     ("instructions", instructions::per_frame),
+    ("workers", workers::influence),
 ];
 
 fn main() -> Result<()> {

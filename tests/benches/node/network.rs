@@ -14,7 +14,7 @@ use tests::wait;
 
 use crate::report::{Goal, Report, median, percentile};
 
-const PINGS: u16 = 1000;
+pub(crate) const PINGS: u16 = 1000;
 const ROUNDS: usize = 3;
 /// Length of one throughput measurement.
 const SPAN: Duration = Duration::from_secs(3);
@@ -35,7 +35,7 @@ pub(crate) fn ping(report: &mut Report) -> Result<()> {
 }
 
 /// Returns the round-trip times in ms.
-fn round_trips(payload_len: usize) -> Result<Vec<f64>> {
+pub(crate) fn round_trips(payload_len: usize) -> Result<Vec<f64>> {
     let mut frames = FrameSocket::open()?;
     let payload = vec![0x42; payload_len];
     let mut times = Vec::new();

@@ -1,0 +1,151 @@
+//! What busy workloads on cores 1 to 3 change for the network, which is core 0's.
+//!
+//! A virtual board with four busy cores wants more processors than a small host has, and by the clock it is then the host's
+//! scheduler that is measured. So this counts core 0's instructions for each frame and each ping, with a plugin of QEMU: they
+//! tell whatever the workloads do to core 0 by locks, interrupts and shared queues. What cores do to each other through
+//! caches and memory no emulator tells. Idle and busy take turns in one boot; the median of the ratios of neighbours counts.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use qemu::config::{NicKind, UsbNet};
+use tempfile::TempDir;
+use tests::lab::{Lab, say};
+use tests::node::{PATIENCE, Rig};
+use tests::shell;
+
+use crate::instructions::{FRAMES, WINDOW, send_windows};
+use crate::network::{PINGS, round_trips};
+use crate::report::{Goal, Report, median};
+
+const ROUNDS: usize = 5;
+/// How long core 0 is watched without traffic, to know what it does anyway.
+const REST: Duration = Duration::from_secs(2);
+/// How much more a frame or a ping may cost, in per cent.
+const CHANGE_MAX: f64 = 5.0;
+
+/// Core 0's instructions for one of each.
+struct Costs {
+    received: f64,
+    echoed: f64,
+    ping: f64,
+}
+
+pub(crate) fn influence(report: &mut Report) -> Result<()> {
+    let folder = TempDir::new()?;
+    let counter = Counter::new(folder.path())?;
+    let rig = Rig::boot_in(Lab::new()?, "", |config| {
+        config.extra.extend(["-plugin".into(), counter.option().into()]);
+        // One thread of the host for all cores, in turns: none waits for a lock whose holder the host has put to sleep.
+        config.extra.extend(["-icount".into(), "shift=0,sleep=on".into()]);
+        // QEMU's own NIC has to be asked again and again while an answer is awaited: that costs by time, not by frame.
+        config.nic = config.nic.take().map(|nic| UsbNet { kind: NicKind::Lan7800, ..nic });
+    })?;
+    rig.node.settled_metrics()?;
+    for (workload, rows) in [
+        ("cpu", ["cpu on cores 1-3: instructions per frame in", "  per frame echoed", "  per ping"]),
+        ("memory", ["memory on cores 1-3: instr. per frame in", "  per frame echoed", "  per ping"]),
+    ] {
+        let mut pairs = Vec::new();
+        for round in 0..ROUNDS {
+            let beside = || {
+                shell::run(&rig.node, &format!("workload start {workload} cores=1-3 id=burn"))?;
+                let labels = [("id", "burn"), ("state", "running")];
+                rig.node.wait_for_metric("three busy cores", PATIENCE, |metrics| {
+                    Ok((metrics.sum("minipirack_workload_state", &labels) == 3.0).then_some(0.0))
+                })?;
+                let before = counter.of_core(1)?;
+                let costs = costs(&rig, &counter, Cores::Busy)?;
+                ensure!(counter.of_core(1)? > before + 1e6, "core 1 did nothing");
+                shell::run(&rig.node, "workload stop burn")?;
+                Ok::<_, anyhow::Error>(costs)
+            };
+            let (idle, busy) = if round % 2 == 0 {
+                let idle = costs(&rig, &counter, Cores::Idle)?;
+                (idle, beside()?)
+            } else {
+                let busy = beside()?;
+                (costs(&rig, &counter, Cores::Idle)?, busy)
+            };
+            say(&format!(
+                "{workload}: {:.0} / {:.0} instructions per frame in, {:.0} / {:.0} echoed, {:.0} / {:.0} per ping (idle / busy)",
+                idle.received, busy.received, idle.echoed, busy.echoed, idle.ping, busy.ping
+            ));
+            pairs.push((idle, busy));
+        }
+        let change = |pick: &dyn Fn(&Costs) -> f64| {
+            median(pairs.iter().map(|(idle, busy)| (pick(busy) / pick(idle) - 1.0) * 100.0).collect())
+        };
+        report.add(rows[0], "% more", change(&|costs| costs.received), Goal::AtMost(CHANGE_MAX), "");
+        report.add(rows[1], "% more", change(&|costs| costs.echoed), Goal::AtMost(CHANGE_MAX), "");
+        report.add(rows[2], "% more", change(&|costs| costs.ping), Goal::AtMost(CHANGE_MAX), "");
+    }
+    Ok(())
+}
+
+fn costs(rig: &Rig, counter: &Counter, cores: Cores) -> Result<Costs> {
+    let (at_rest, elapsed) = counter.count(cores, || {
+        std::thread::sleep(REST);
+        Ok(())
+    })?;
+    let per_second = at_rest / elapsed;
+    // What the work itself took, without what core 0 does anyway in that time.
+    let of = |work: &dyn Fn() -> Result<()>| {
+        let (count, elapsed) = counter.count(cores, work)?;
+        Ok::<_, anyhow::Error>(count - per_second * elapsed)
+    };
+    let marks = of(&|| send_windows(rig, 9, 0))?;
+    let received = of(&|| send_windows(rig, 9, WINDOW))? - marks;
+    let echoed = of(&|| send_windows(rig, 7, WINDOW))? - marks;
+    let pings = of(&|| round_trips(56).map(drop))?;
+    Ok(Costs { received: received / FRAMES as f64, echoed: echoed / FRAMES as f64, ping: pings / f64::from(PINGS) })
+}
+
+/// What cores 1 to 3 do, and so how time passes on the node: as on the wall, or a nanosecond with each instruction of a core.
+#[derive(Clone, Copy)]
+enum Cores {
+    Idle,
+    Busy,
+}
+
+/// The plugin, and the file that it counts in.
+struct Counter {
+    plugin: PathBuf,
+    counts: PathBuf,
+}
+
+impl Counter {
+    fn new(folder: &Path) -> Result<Self> {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/node/count.c");
+        let plugin = folder.join("count.so");
+        let status =
+            Command::new("cc").args(["-O2", "-Wall", "-shared", "-fPIC", "-o"]).arg(&plugin).arg(&source).status();
+        ensure!(status.context("running cc (gcc)")?.success(), "{} does not compile", source.display());
+        Ok(Self { plugin, counts: folder.join("counts") })
+    }
+
+    fn option(&self) -> String {
+        format!("{},out={}", self.plugin.display(), self.counts.display())
+    }
+
+    /// Returns how many instructions a core has executed so far.
+    fn of_core(&self, core: usize) -> Result<f64> {
+        let bytes = std::fs::read(&self.counts)?;
+        let count = bytes.get(8 * core..8 * core + 8).context("no such core")?;
+        Ok(u64::from_le_bytes(count.try_into()?) as f64)
+    }
+
+    /// Returns how many instructions core 0 executes during `work`, and how long that takes in the node's time, in seconds.
+    fn count(&self, cores: Cores, work: impl FnOnce() -> Result<()>) -> Result<(f64, f64)> {
+        let all = || (0..4).map(|core| self.of_core(core)).sum::<Result<f64>>();
+        let (before, all_before, start) = (self.of_core(0)?, all()?, Instant::now());
+        work()?;
+        let elapsed = match cores {
+            Cores::Idle => start.elapsed().as_secs_f64(),
+            Cores::Busy => (all()? - all_before) / 1e9,
+        };
+        Ok((self.of_core(0)? - before, elapsed))
+    }
+}
