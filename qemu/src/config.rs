@@ -293,6 +293,9 @@ pub struct NodeConfig {
     pub log: Option<String>,
     /// File for trace events and log items, instead of standard error.
     pub log_file: Option<PathBuf>,
+    /// Where the run directory is made, with the sockets between QEMU and its owner; the system's directory for temporary files
+    /// when `None`.
+    pub run_parent: Option<PathBuf>,
     /// More arguments for QEMU.
     pub extra: Vec<OsString>,
 }
@@ -319,6 +322,7 @@ impl NodeConfig {
             trace: Vec::new(),
             log: None,
             log_file: None,
+            run_parent: None,
             extra: Vec::new(),
         }
     }

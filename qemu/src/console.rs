@@ -90,6 +90,10 @@ struct Shared {
 struct State {
     /// Everything the node said.
     raw: Vec<u8>,
+    /// How much was said before that and is forgotten, see [`Console::keep`].
+    forgotten: u64,
+    /// How much of it is kept at least; all, when `None`.
+    kept: Option<usize>,
     /// Where the next wait starts in `raw`.
     seen: usize,
     is_ended: bool,
@@ -199,6 +203,43 @@ impl Console {
         last(lines_of(&self.shared.lock().raw), count)
     }
 
+    /// Forgets from now on what is older than the last `len` to 2 `len` bytes: for a node that runs for days.
+    pub fn keep(&self, len: usize) {
+        let mut state = self.shared.lock();
+        state.kept = Some(len);
+        state.forget();
+    }
+
+    /// Returns what was said from a position in the stream on, and moves the position behind it; what is forgotten is left out. Waits
+    /// for more when there is nothing, at most `timeout`, and is empty then. `None` is the end.
+    #[must_use]
+    pub fn read_from(&self, position: &mut u64, timeout: Duration) -> Option<Vec<u8>> {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.shared.lock();
+        loop {
+            let at = usize::try_from(position.saturating_sub(state.forgotten)).unwrap_or(usize::MAX);
+            if let Some(bytes) = state.raw.get(at..).filter(|bytes| !bytes.is_empty()) {
+                *position = state.forgotten + state.raw.len() as u64;
+                return Some(bytes.to_vec());
+            }
+            if state.is_ended {
+                return None;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Some(Vec::new());
+            }
+            state = self.shared.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Returns the position in the stream that is `len` bytes before its end, for [`Console::read_from`].
+    #[must_use]
+    pub fn position_before_end(&self, len: usize) -> u64 {
+        let state = self.shared.lock();
+        (state.forgotten + state.raw.len() as u64).saturating_sub(len as u64)
+    }
+
     /// Returns whether QEMU closed the line.
     #[must_use]
     pub fn is_ended(&self) -> bool {
@@ -250,12 +291,26 @@ impl Shared {
             match read {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Ok(0) | Err(_) => state.is_ended = true,
-                Ok(len) => state.raw.extend_from_slice(&chunk[..len]),
+                Ok(len) => {
+                    state.raw.extend_from_slice(&chunk[..len]);
+                    state.forget();
+                }
             }
             self.arrived.notify_all();
             if state.is_ended {
                 return;
             }
+        }
+    }
+}
+
+impl State {
+    fn forget(&mut self) {
+        if let Some(kept) = self.kept.filter(|kept| self.raw.len() > 2 * kept) {
+            let len = self.raw.len() - kept;
+            self.raw.drain(..len);
+            self.forgotten += len as u64;
+            self.seen = self.seen.saturating_sub(len);
         }
     }
 }
@@ -360,5 +415,26 @@ mod tests {
         console.skip();
         assert!(console.wait_for("ready", NOW).is_err());
         assert_eq!(console.lines(), ["ready"]);
+    }
+
+    #[test]
+    fn who_follows_a_line_gets_what_is_kept_and_what_comes() {
+        let (console, mut node) = pair();
+        node.write_all(b"0123456789").unwrap();
+        let mut position = 0;
+        while position < 10 {
+            assert!(!console.read_from(&mut position, SOON).unwrap().is_empty());
+        }
+        assert_eq!(console.read_from(&mut position, NOW), Some(Vec::new()));
+        assert_eq!(console.read_from(&mut console.position_before_end(3), NOW).unwrap(), b"789");
+        console.keep(4);
+        assert_eq!(console.read_from(&mut 0, NOW).unwrap(), b"6789");
+        assert_eq!(console.position_before_end(100), 0);
+        node.write_all(b"ab").unwrap();
+        assert_eq!(console.read_from(&mut position, SOON).unwrap(), b"ab");
+        assert_eq!(position, 12);
+        drop(node);
+        assert_eq!(console.read_from(&mut position, SOON), None);
+        assert_eq!(console.lines(), ["6789ab"]);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The node ends when its [`Node`] is dropped; if the owner is killed, the kernel ends QEMU (see `process.rs`).
 
+use std::env;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -59,7 +60,9 @@ impl Node {
             bail!("there is no image {}; `cargo run -- build` makes it", config.image.display());
         }
         qemu.require(config.machine)?;
-        let run_dir = tempfile::Builder::new().prefix("node-").tempdir().context("no temporary directory")?;
+        let (mut run_dir, parent) = (tempfile::Builder::new(), config.run_parent.clone());
+        let run_dir = run_dir.prefix("node-").tempdir_in(parent.unwrap_or_else(env::temp_dir));
+        let run_dir = run_dir.context("no temporary directory")?;
         let is_captured = config.serial == Serial::Captured;
         let console = is_captured.then(|| Listener::bind(run_dir.path(), config::CONSOLE_SOCKET)).transpose()?;
         let mini_uart = config.mini_uart.then(|| Listener::bind(run_dir.path(), config::MINI_UART_SOCKET));

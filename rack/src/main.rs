@@ -12,6 +12,7 @@
 //! | `annotate` | text that passes through, with the names put to its addresses |
 //! | `progress` | what is being done, as a spinner or as plain lines |
 //! | `terminal` | the terminal as it was before QEMU had it |
+//! | `virtual_rack` | many virtual nodes on one network |
 //! | `workloads` | what a node would say about its workloads |
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ mod progress;
 mod run;
 mod symbols;
 mod terminal;
+mod virtual_rack;
 mod workloads;
 
 use std::env;
@@ -62,6 +64,7 @@ Examples:
   cargo run -- flash /dev/sdX --image rack.img     puts it on a card; without a device it lists the cards
   cargo run -- netboot /srv/tftp                   the same for boards that boot from the network
   cargo run -- symbolize < report.txt              names for the addresses of a real board's crash report
+  cargo run -- up 3                                a rack of three virtual nodes; ps, console NODE, down
   cargo run -- bench                               measures a virtual node";
 
 #[derive(Debug, Subcommand)]
@@ -78,6 +81,17 @@ enum Action {
     Check(CheckOptions),
     /// Runs one virtual node: its console on this terminal, its ports on localhost. The default command.
     Run(run::Options),
+    /// Starts a rack of virtual nodes on one network, and waits until they are up.
+    Up(virtual_rack::UpOptions),
+    /// Lists the racks that are up, their nodes, and the ports that lead to them.
+    Ps(virtual_rack::PsOptions),
+    /// Connects this terminal to the console of a node of a rack.
+    Console(virtual_rack::ConsoleOptions),
+    /// Ends a rack.
+    Down(virtual_rack::DownOptions),
+    /// What `up` starts in the background.
+    #[command(hide = true)]
+    Supervise(virtual_rack::SupervisorOptions),
     /// Puts function names and source lines to the addresses of a crash report on standard input.
     Symbolize(SymbolizeOptions),
     /// Measures a virtual node (boot, ping, throughput, HTTP, idle cost). Takes minutes.
@@ -115,6 +129,11 @@ fn main() -> ExitCode {
         Some(Action::Image(options)) => image::image(&options),
         Some(Action::Flash(options)) => flash::flash(&options),
         Some(Action::Netboot(options)) => netboot::netboot(&options),
+        Some(Action::Up(options)) => virtual_rack::up(&options),
+        Some(Action::Ps(options)) => virtual_rack::ps(&options),
+        Some(Action::Console(options)) => virtual_rack::console(&options),
+        Some(Action::Down(options)) => virtual_rack::down(&options),
+        Some(Action::Supervise(options)) => virtual_rack::supervise(&options),
         Some(Action::Symbolize(options)) => symbolize(options.elf),
         Some(Action::Bench(options)) => bench(&options.arguments),
     };

@@ -1,0 +1,28 @@
+//! A rack of virtual nodes: started by `up`, kept by a process of its own, asked by `ps` and `console`, ended by `down`.
+//!
+//! | module | what |
+//! |---|---|
+//! | `up`, `down`, `ps`, `console` | the commands |
+//! | `place` | where a rack's files are, and the lock that says whether it lives |
+//! | `plan` | what a rack is made of |
+//! | `protocol` | what commands and the supervisor say to each other |
+//! | `supervisor` | the process that owns network and nodes |
+//! | `members` | the nodes: started one after the other, watched, ended together |
+//! | `probe` | whether a node answers |
+
+mod console;
+mod down;
+mod members;
+mod place;
+mod plan;
+mod probe;
+mod protocol;
+mod ps;
+mod supervisor;
+mod up;
+
+pub(crate) use self::console::{Options as ConsoleOptions, console};
+pub(crate) use self::down::{Options as DownOptions, down};
+pub(crate) use self::ps::{Options as PsOptions, ps};
+pub(crate) use self::supervisor::{Options as SupervisorOptions, supervise};
+pub(crate) use self::up::{Options as UpOptions, up};

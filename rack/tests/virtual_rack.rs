@@ -1,0 +1,214 @@
+//! Racks of virtual nodes by the commands that a user has: up, ps, console, down, and what is left when something is killed.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where this test's racks are: other racks of the user are none of its business.
+struct Racks(tempfile::TempDir);
+
+impl Racks {
+    fn rack(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rack"));
+        command.args(arguments).env("XDG_RUNTIME_DIR", self.0.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.rack(arguments).output().unwrap()
+    }
+
+    /// Runs a command that has to succeed, and returns what it printed.
+    fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command that has to fail, and returns why it did.
+    fn fail(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(!output.status.success(), "{arguments:?} succeeds");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn status(&self, rack: &str) -> Value {
+        let racks: Value = serde_json::from_str(&self.succeed(&["ps", "--json"])).unwrap();
+        racks.as_array().unwrap().iter().find(|status| status["rack"] == rack).unwrap().clone()
+    }
+
+    fn nodes(&self, rack: &str) -> Vec<Value> {
+        self.status(rack)["nodes"].as_array().unwrap().clone()
+    }
+}
+
+impl Drop for Racks {
+    fn drop(&mut self) {
+        self.run(&["down", "--all"]);
+    }
+}
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = look() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn connect(node: &Value, port: u16) -> TcpStream {
+    let forwards = node["forwards"].as_array().unwrap();
+    let forward = forwards.iter().find(|forward| forward["node_port"] == port).unwrap();
+    let stream = TcpStream::connect(forward["host"].as_str().unwrap()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn get(node: &Value, path: &str) -> String {
+    let mut stream = connect(node, 80);
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn kill(pid: &Value) {
+    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+}
+
+/// Returns whether a process runs; a zombie does not.
+fn is_running(pid: &Value) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Returns whether an ICMP packet from one address to another is in a capture.
+fn has_ping(file: &Path, from: Ipv4Addr, to: Ipv4Addr) -> bool {
+    let bytes = fs::read(file).unwrap();
+    assert_eq!(bytes[..4], 0xa1b2_c3d4_u32.to_ne_bytes(), "no capture");
+    let mut rest = &bytes[24..];
+    while let Some((header, frames)) = rest.split_at_checked(16) {
+        let len = u32::from_ne_bytes(header[8..12].try_into().unwrap()) as usize;
+        // The switch may be writing the last one.
+        let Some((frame, next)) = frames.split_at_checked(len) else { break };
+        let is_ping = frame.len() >= 34 && frame[12..14] == [8, 0] && frame[23] == 1;
+        if is_ping && frame[26..30] == from.octets() && frame[30..34] == to.octets() {
+            return true;
+        }
+        rest = next;
+    }
+    false
+}
+
+#[test]
+fn a_rack_is_started_used_broken_and_ended() {
+    qemu::build::kernel(&mut |_| ()).unwrap();
+    let racks = Racks(tempfile::Builder::new().prefix("r").tempdir().unwrap());
+    let pcap = racks.0.path().join("pcap");
+    let pcap_text = pcap.to_str().unwrap();
+
+    // A server on this machine that the nodes report to.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let append = format!("syslog=tcp:10.77.0.1:{port} workload=ping:peer=10.77.0.11");
+    let options = ["--no-build", "--forward", "80,7", "--name", "web", "--pcap", pcap_text];
+    let arguments = [&["up", "3", "--rack", "a", "--append", &append, "--expose", &port], &options[..]].concat();
+    let printed = racks.succeed(&arguments);
+    assert!(printed.contains("web-3  10.77.0.13"), "{printed}");
+    assert!(racks.fail(&arguments).contains("rack a is up already"));
+
+    let nodes = racks.nodes("a");
+    assert_eq!(nodes.len(), 3);
+    for (node, number) in nodes.iter().zip(1..) {
+        assert_eq!((&node["number"], &node["state"]), (&Value::from(number), &Value::from("up")), "{node}");
+        assert!(get(node, "/health").starts_with("HTTP/1.1 200"), "{node}");
+        assert!(get(node, "/api/v1/node").contains(&format!("\"web-{number}\"")), "{node}");
+    }
+    // As many connections as there are nodes: the syslog of each.
+    let reported: Vec<_> = (0..3)
+        .map(|_| {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut bytes = vec![0; 64];
+            stream.read_exact(&mut bytes).unwrap();
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+        .collect();
+    for number in 1..=3 {
+        assert!(reported.iter().any(|text| text.contains(&format!(" web-{number} "))), "{reported:?}");
+    }
+
+    // Much, through a forward and back.
+    let mut echo = connect(&nodes[1], 7);
+    let sent: Vec<u8> = (0..2_000_000_u32).map(|i| (i ^ (i >> 8)) as u8).collect();
+    let (mut writer, copy) = (echo.try_clone().unwrap(), sent.clone());
+    let sender = thread::spawn(move || {
+        writer.write_all(&copy).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut got = Vec::new();
+    echo.read_to_end(&mut got).unwrap();
+    sender.join().unwrap();
+    assert!(got == sent, "{} of {} bytes, or not the same", got.len(), sent.len());
+
+    // The switch: who talks to whom, and who sees it.
+    let address = |number: u8| Ipv4Addr::new(10, 77, 0, 10 + number);
+    for file in ["web-1.pcap", "web-2.pcap", "all.pcap"] {
+        until(file, || has_ping(&pcap.join(file), address(2), address(1)).then_some(()));
+        until(file, || has_ping(&pcap.join(file), address(1), address(2)).then_some(()));
+    }
+    until("web-3.pcap", || has_ping(&pcap.join("web-3.pcap"), address(1), address(3)).then_some(()));
+    assert!(!has_ping(&pcap.join("web-3.pcap"), address(1), address(2)), "what was not for web-3 came to it");
+
+    let mut console = racks.rack(&["console", "--rack", "a", "web-2"]);
+    let mut console = console.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    console.stdin.take().unwrap().write_all(b"status\n").unwrap();
+    let said = console.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("10.77.0.12/24 (dhcp)"), "{said}");
+    assert!(racks.fail(&["console", "--rack", "a", "4"]).contains("there are web-1, web-2, web-3"));
+
+    // A node dies.
+    kill(&nodes[2]["pid"]);
+    until("the end of web-3", || (racks.nodes("a")[2]["state"] == "ended").then_some(()));
+    let table = racks.succeed(&["ps", "--rack", "a"]);
+    assert!(table.contains("web-3: QEMU ended with signal: 9"), "{table}");
+    assert!(racks.fail(&["console", "--rack", "a", "3"]).contains("it is ended: QEMU ended"));
+    assert_eq!(racks.nodes("a")[1]["state"], "up");
+
+    // Another rack beside it; its supervisor dies.
+    racks.succeed(&["up", "1", "--rack", "b", "--no-build"]);
+    let other = racks.status("b");
+    let qemu = &other["nodes"][0]["pid"];
+    assert_eq!(other["nodes"][0]["name"], "pi-123456");
+    assert!(is_running(qemu));
+    kill(&other["pid"]);
+    until("the end of rack b's QEMU", || (!is_running(qemu)).then_some(()));
+    assert!(racks.succeed(&["ps"]).contains("rack b has crashed"));
+    let ended = racks.run(&["down", "--rack", "b"]);
+    assert!(ended.status.success() && String::from_utf8_lossy(&ended.stderr).contains("had crashed"));
+
+    // The first one is still there, and ends with all it has.
+    let left = racks.status("a");
+    assert!(get(&left["nodes"][0], "/health").starts_with("HTTP/1.1 200"));
+    let pids = [&left["pid"], &left["nodes"][0]["pid"], &left["nodes"][1]["pid"]];
+    racks.succeed(&["down", "--rack", "a"]);
+    for pid in pids {
+        until("the end of rack a", || (!is_running(pid)).then_some(()));
+    }
+    assert!(!racks.0.path().join("minipirack/a").exists());
+    let again = racks.run(&["down", "--rack", "a"]);
+    assert!(again.status.success() && String::from_utf8_lossy(&again.stderr).contains("rack a is not up"));
+    assert!(racks.fail(&["ps", "--rack", "a"]).contains("rack a is not up"));
+}
