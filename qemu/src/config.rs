@@ -296,6 +296,8 @@ pub struct NodeConfig {
     /// Where the run directory is made, with the sockets between QEMU and its owner; the system's directory for temporary files
     /// when `None`.
     pub run_parent: Option<PathBuf>,
+    /// Whether QEMU is started so that [`crate::Node::set_timer_slack`] works without root. Then it finds no tap interface.
+    pub has_slack: bool,
     /// More arguments for QEMU.
     pub extra: Vec<OsString>,
 }
@@ -323,6 +325,7 @@ impl NodeConfig {
             log: None,
             log_file: None,
             run_parent: None,
+            has_slack: false,
             extra: Vec::new(),
         }
     }

@@ -81,7 +81,8 @@ impl Node {
         }
 
         let messages = run_dir.path().join("messages");
-        let mut command = process::dying_with_parent(&qemu.program);
+        let begin = if config.has_slack { process::dying_and_owned } else { process::dying_with_parent };
+        let mut command = begin(&qemu.program);
         command.args(config.arguments(run_dir.path())).stderr(File::create(&messages)?);
         match config.serial {
             Serial::Captured => command.stdin(Stdio::null()).stdout(Stdio::null()),
@@ -319,6 +320,17 @@ impl Node {
         let ticks = cpu_ticks(&stat).with_context(|| format!("unknown format of /proc/{}/stat", self.pid))?;
         let per_second = sysconf(SysconfVar::CLK_TCK)?.and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(100);
         Ok(Duration::from_millis(ticks * 1000 / per_second))
+    }
+
+    /// Sets how late QEMU's timers may be, so that several fall together: the USB controller's fires a thousand times a second for as
+    /// long as a NIC is plugged in, and catches up (`dwc2_frame_boundary` in hw/usb/hcd-dwc2.c). QEMU's own setting is 1 ns. The
+    /// node's timers are as late, and so is what its controller asks a device for again.
+    ///
+    /// # Errors
+    /// When the system does not allow it, see [`NodeConfig::has_slack`], or QEMU ended.
+    pub fn set_timer_slack(&self, slack: Duration) -> io::Result<()> {
+        // Of the main thread, which runs all timers (proc_pid_timerslack_ns(5)); 0 would mean the default of the system.
+        fs::write(format!("/proc/{}/timerslack_ns", self.pid), slack.as_nanos().max(1).to_string())
     }
 
     /// Returns the memory of this machine that QEMU occupies, in bytes.

@@ -10,11 +10,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
+use nix::unistd::geteuid;
 
 struct Request {
     command: Command,
@@ -32,6 +33,26 @@ pub(crate) fn dying_with_parent(program: &std::path::Path) -> Command {
         }
         None => Command::new(program),
     }
+}
+
+/// Returns the same, with the program in a user namespace of its own, where that is needed and possible. There its parent, who owns
+/// the namespace, may do to it what else only root may (user_namespaces(7)); the program has no rights outside that it had before
+/// except those that come from groups and capabilities, so it finds no tap interface.
+pub(crate) fn dying_and_owned(program: &std::path::Path) -> Command {
+    static IS_POSSIBLE: OnceLock<bool> = OnceLock::new();
+    const NAMESPACE: [&str; 2] = ["--user", "--map-current-user"];
+    let is_possible = || {
+        let mut probe = Command::new("unshare");
+        probe.args(NAMESPACE).arg("true").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        probe.status().is_ok_and(|status| status.success())
+    };
+    let inner = dying_with_parent(program);
+    if geteuid().is_root() || !*IS_POSSIBLE.get_or_init(is_possible) {
+        return inner;
+    }
+    let mut command = Command::new("unshare");
+    command.args(NAMESPACE).arg("--").arg(inner.get_program()).args(inner.get_args());
+    command
 }
 
 /// Starts `command` from the long-lived thread, in the caller's network namespace.

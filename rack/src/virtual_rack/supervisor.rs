@@ -72,7 +72,7 @@ pub(super) fn run(place: &Place, plan: Plan) -> Result<()> {
         .name("start".into())
         .spawn(move || starter.members.start(&qemu, &starter.place, &starter.wiring))?;
     let watcher = rack.clone();
-    thread::Builder::new().name("watch".into()).spawn(move || watcher.members.watch())?;
+    thread::Builder::new().name("watch".into()).spawn(move || watcher.members.watch(&watcher.wiring.switch))?;
 
     let asker = ended.recv().context("nobody can end the rack")?;
     rack.members.end();
