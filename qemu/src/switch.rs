@@ -26,8 +26,9 @@ pub use self::capture::Capture;
 pub use self::station::Station;
 use self::table::{Destination, Table};
 
-/// Frames that wait for a slow port at most; about what a small real switch has room for.
-const QUEUE: usize = 512;
+/// Frames that wait for a slow port at most, 6 MB of long ones. A real switch has less room, but its ports are never without a
+/// processor for a while: on a busy host the gateway lost frames with 512, and its connections stood still until they were sent again.
+const QUEUE: usize = 4096;
 /// Shortest frame that has both addresses and a type, in bytes.
 const FRAME_LEN_MIN: usize = 14;
 /// Longest frame that QEMU passes on, in bytes (its `NET_BUFSIZE` is 4 KiB + 64 KiB).

@@ -81,6 +81,7 @@ fn much_goes_both_ways_unharmed_and_an_end_is_passed_on() {
     assert!(got == expected, "{} of {} bytes, or not the same", got.len(), expected.len());
 }
 
+// Fewer than the 128 that the test's own listener has room for.
 #[test]
 fn more_connections_than_there_are_places_are_all_served() {
     let lab = Lab::new();
