@@ -20,7 +20,6 @@ pub mod builtin;
 mod certify;
 pub mod context;
 pub mod core_set;
-pub mod distribution;
 pub mod env;
 pub mod figures;
 #[cfg(any(test, fuzzing))]
@@ -31,11 +30,9 @@ mod iperf3;
 pub mod manager;
 pub mod parameter;
 pub mod peer;
-pub mod random;
 mod run;
 mod scratch;
 pub mod spec;
-pub mod unit;
 pub mod values;
 
 use alloc::boxed::Box;
@@ -44,14 +41,13 @@ use core::pin::Pin;
 use telemetry::metrics::Metric;
 
 pub use builtin::WORKLOADS;
+pub use chance::{Distribution, Random, distribution, random, unit};
 pub use context::{Context, Failure};
 pub use core_set::CoreSet;
-pub use distribution::Distribution;
 pub use env::{Env, Observation, PingFailure, TimeFailure, TimeReading};
 pub use manager::{Manager, OrderError, StartError, Which};
 pub use parameter::{Parameter, Values};
 pub use peer::{Host, Peer};
-pub use random::Random;
 pub use run::{run_core, run_slot};
 pub use scratch::{Buffer, Scratch};
 pub use spec::{Spec, SpecError};

@@ -1,4 +1,4 @@
-//! Random numbers for workloads: fast, and the same sequence for the same seed. Not for secrets.
+//! Random numbers for workloads and faults: fast, and the same sequence for the same seed. Not for secrets.
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
