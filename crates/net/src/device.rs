@@ -2,13 +2,15 @@
 
 use core::cell::Cell;
 
-use nic::MacAddress;
+use fault::{Direction, Fate};
 use nic::exchange::{FRAME_LEN_MAX, FrameExchange, RxFrame};
+use nic::{Link, MacAddress};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 
 use crate::backlog::{Kept, Syn};
 use crate::counters::{Counters, Event};
+use crate::faults::{Faults, HeldFrame};
 use crate::filter::{self, Seen};
 use crate::local::{self, Local, LocalFrame, Way};
 use crate::watch::Watch;
@@ -22,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) watch: Watch,
     /// Frames to ourselves.
     pub(crate) local: Local,
+    /// What happens on purpose to frames from and to others.
+    pub(crate) faults: Faults,
     /// Whose turn it is when there are frames from both: theirs, or ours.
     pub(crate) is_turn_of_nic: Cell<bool>,
 }
@@ -34,7 +38,52 @@ impl Shared {
 
     /// Returns whether there are received frames.
     pub(crate) fn has_rx(&self) -> bool {
-        self.local.has_frame() || self.exchange.has_rx()
+        self.local.has_frame() || self.exchange.has_rx() || self.faults.has_due(Direction::In)
+    }
+
+    /// Returns the state of the link, as the stack is to see it.
+    pub(crate) fn link(&self) -> Link {
+        match self.exchange.link() {
+            Link::Up { .. } if self.faults.is_off() => Link::Down,
+            link => link,
+        }
+    }
+
+    /// Decides whether a frame that has come from the network goes on now.
+    fn comes_in(&self, frame: &[u8]) -> bool {
+        // What is for other stations is none of our business, and must not count as a packet that a fault has seen.
+        let is_for_us = || frame.first_chunk::<6>().is_some_and(|to| *to == self.mac.get().0 || to[0] & 1 == 1);
+        !self.faults.is_busy() || !is_for_us() || self.faults.decide(Direction::In, frame) == Fate::Pass
+    }
+
+    /// Decides whether a frame that is ready to be sent goes out now.
+    pub(crate) fn goes_out(&self, frame: &[u8]) -> bool {
+        !self.faults.is_busy() || self.faults.decide(Direction::Out, frame) == Fate::Pass
+    }
+
+    /// Sends the frames that had to wait until now, as far as there are buffers: the stack is woken when one comes back.
+    pub(crate) fn send_due(&self) {
+        while self.faults.has_due(Direction::Out) {
+            let Some(buffer) = self.exchange.take_tx() else { return };
+            let Some(held) = self.faults.take_due(Direction::Out) else { return };
+            buffer.send(held.bytes().len(), |frame| {
+                if frame.len() == held.bytes().len() {
+                    frame.copy_from_slice(held.bytes());
+                }
+            });
+        }
+    }
+
+    /// Checks a frame on its way to smoltcp; returns the request for a connection in it, or `None` if it goes no further.
+    fn admit(&self, frame: &[u8]) -> Option<Option<Syn>> {
+        let seen = filter::check(frame, self.mac.get(), &self.counters)?;
+        self.watch.see(&seen, self);
+        // RFC 1122, section 3.2.1.3: answered, it would go round in this node, for ever if an echo answers an echo.
+        if self.watch.is_from_ourselves(frame) {
+            self.counters.count(Event::OwnSource);
+            return None;
+        }
+        Some(if let Seen::Syn(syn) = seen { Some(syn) } else { None })
     }
 
     fn take_local(&'static self) -> Option<RxToken> {
@@ -44,15 +93,16 @@ impl Shared {
     /// Takes the next good frame from the controller.
     fn take_foreign(&'static self) -> Option<RxToken> {
         loop {
+            // Those that had to wait came first.
+            if let Some(held) = self.faults.take_due(Direction::In) {
+                let Some(syn) = self.admit(held.bytes()) else { continue };
+                return Some(RxToken::Held(held, syn));
+            }
             let frame = self.exchange.take_rx()?;
-            let Some(seen) = filter::check(frame.bytes(), self.mac.get(), &self.counters) else { continue };
-            self.watch.see(&seen, self);
-            // RFC 1122, section 3.2.1.3: answered, it would go round in this node, for ever if an echo answers an echo.
-            if self.watch.is_from_ourselves(frame.bytes()) {
-                self.counters.count(Event::OwnSource);
+            if !self.comes_in(frame.bytes()) {
                 continue;
             }
-            let syn = if let Seen::Syn(syn) = seen { Some(syn) } else { None };
+            let Some(syn) = self.admit(frame.bytes()) else { continue };
             return Some(RxToken::Received(frame, syn));
         }
     }
@@ -84,6 +134,7 @@ impl Device {
         }
         self.next.as_ref().map(|next| match next {
             RxToken::Received(frame, syn) => (frame.bytes(), *syn),
+            RxToken::Held(frame, syn) => (frame.bytes(), *syn),
             other => (other.bytes(), None),
         })
     }
@@ -137,6 +188,8 @@ impl phy::Device for Device {
 pub(crate) enum RxToken {
     /// Where the controller put it, and the request for a connection in it.
     Received(RxFrame<'static>, Option<Syn>),
+    /// A copy of one that a fault has held, and the request in it.
+    Held(HeldFrame<'static>, Option<Syn>),
     /// One that had to wait.
     Kept(Kept),
     /// From ourselves: a copy, so that there is room for an answer.
@@ -147,6 +200,7 @@ impl RxToken {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Received(frame, _) => frame.bytes(),
+            Self::Held(frame, _) => frame.bytes(),
             Self::Kept(kept) => kept.bytes(),
             Self::Local(frame) => frame.bytes(),
         }
@@ -169,17 +223,20 @@ impl phy::TxToken for TxToken {
             let mut nowhere = [0; FRAME_LEN_MAX];
             return f(nowhere.get_mut(..len).unwrap_or_default());
         };
-        buffer.send_if(len, |frame| {
+        let result = buffer.send_if(len, |frame| {
             let result = f(frame);
             let way = local::way(frame, self.0.mac.get());
             if way != Way::Out {
                 self.0.local.put(frame, &self.0.counters);
             }
-            if way != Way::Back {
-                filter::count_sent(frame, &self.0.counters);
-                self.0.watch.see_sent(frame);
+            if way == Way::Back {
+                return (result, false);
             }
-            (result, way != Way::Back)
-        })
+            filter::count_sent(frame, &self.0.counters);
+            self.0.watch.see_sent(frame);
+            (result, self.0.goes_out(frame))
+        });
+        self.0.send_due();
+        result
     }
 }

@@ -1,7 +1,7 @@
 //! The network stack over smoltcp: addresses, sockets, services.
 //!
 //! ```text
-//! exchange → device (filter, watch) → smoltcp → socket::{tcp, udp}, ping → services, http, mdns, time, syslog
+//! exchange → device (faults, filter, watch) → smoltcp → socket::{tcp, udp}, ping → services, http, mdns, time, syslog
 //! ```
 //!
 //! [`Stack`] moves packets; everything else is a task that uses its sockets. All of it runs on one core. The parts are
@@ -21,6 +21,7 @@ pub mod backoff;
 mod checksum;
 pub mod counters;
 mod device;
+mod faults;
 mod filter;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

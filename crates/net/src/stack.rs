@@ -25,6 +25,7 @@ use crate::address::ipv4::Bound;
 use crate::backlog::{Backlog, LOOK_INTERVAL_US, Spare, Verdict};
 use crate::counters::{Counters, Event};
 use crate::device::{Device, Shared};
+use crate::faults::Faults;
 use crate::local::Local;
 use crate::ping::Pinger;
 use crate::portal::names::Cache;
@@ -105,6 +106,7 @@ impl Stack {
             mac: Cell::new(NO_MAC),
             watch: Watch::new(),
             local: Local::new(),
+            faults: Faults::new(),
             is_turn_of_nic: Cell::new(false),
         }));
         let mut device = Device::new(shared);
@@ -218,7 +220,7 @@ impl Stack {
             name: self.name.get().cloned().unwrap_or_default(),
             mdns_name: self.mdns_name.borrow().clone(),
             driver: nic.map(|nic| nic.driver),
-            link: self.shared.exchange.link(),
+            link: self.shared.link(),
             mac: nic.map(|nic| nic.mac),
             ipv4: self.ipv4.borrow().as_ref().map(|bound| bound.status(Instant::now())),
             ipv6,
@@ -348,15 +350,18 @@ impl Stack {
     /// Does one round. Returns after how many microseconds the next is due; `None` if more waits to be done at once.
     fn round(&self) -> Option<u64> {
         self.progress.fetch_add(1, Ordering::Relaxed);
+        self.shared.faults.tick();
         self.follow_link();
         self.tell_groups();
         let exchange = self.shared.exchange;
-        if !exchange.link().is_up() {
+        if !self.shared.link().is_up() {
             // What arrived before the cable was pulled is stale.
             while exchange.take_rx().is_some() {}
             while self.shared.local.take().is_some() {}
-            return Some(ROUND_INTERVAL_US);
+            self.shared.faults.lose_held();
+            return Some(self.shared.faults.sooner(ROUND_INTERVAL_US, false));
         }
+        self.shared.send_due();
         let mut inner = self.inner.borrow_mut();
         if self.sweep.get().elapsed() >= SWEEP_INTERVAL {
             self.sweep.set(Instant::now());
@@ -382,6 +387,7 @@ impl Stack {
         let longest_us = if has_waiting { LOOK_INTERVAL_US } else { ROUND_INTERVAL_US };
         // A socket that wants to send and can't waits for a transmit buffer or for its neighbour: both wake the stack.
         let delay_us = delay_us.clamp(ROUND_PAUSE_US, longest_us);
+        let delay_us = self.shared.faults.sooner(delay_us, exchange.has_tx());
         backlog.end_round(Duration::from_micros(delay_us));
         Some(delay_us)
     }
@@ -390,9 +396,9 @@ impl Stack {
     fn follow_link(&self) {
         let exchange = self.shared.exchange;
         let nic = exchange.nic();
-        let is_up = exchange.link().is_up();
+        let is_up = self.shared.link().is_up();
         // A cable that was pulled and put back between two rounds is another cable.
-        let link_ups = exchange.counters().link_ups;
+        let link_ups = exchange.counters().link_ups + self.shared.faults.link_ups();
         if is_up == self.is_up.get() && nic.is_some() == self.has_nic.get() && link_ups == self.link_ups.get() {
             return;
         }

@@ -284,13 +284,14 @@ impl Stack {
         let Some(buffer) = self.shared.exchange.take_tx() else { return };
         let own = self.shared.mac.get();
         let arp = Arp { is_request: true, sender_mac: own, sender_ip, target_mac: MacAddress([0; 6]), target_ip };
-        buffer.send(14 + Arp::LEN, |frame| {
-            let Some((header, packet)) = frame.split_at_mut_checked(14) else { return };
+        buffer.send_if(14 + Arp::LEN, |frame| {
+            let Some((header, packet)) = frame.split_at_mut_checked(14) else { return ((), false) };
             let parts = [0xFF; 6].into_iter().chain(own.0).chain([0x08, 0x06]);
             for (to, from) in header.iter_mut().zip(parts) {
                 *to = from;
             }
             arp.emit(packet);
+            ((), self.shared.goes_out(frame))
         });
     }
 }

@@ -197,12 +197,13 @@ impl Stack {
             dst_addr: EthernetAddress([0x33, 0x33, a, b, c, d]),
             ethertype: EthernetProtocol::Ipv6,
         };
-        buffer.send(14 + ip.buffer_len() + ip.payload_len, |frame| {
+        buffer.send_if(14 + ip.buffer_len() + ip.payload_len, |frame| {
             ethernet.emit(&mut EthernetFrame::new_unchecked(&mut *frame));
             let mut packet = Ipv6Packet::new_unchecked(frame.get_mut(14..).unwrap_or_default());
             ip.emit(&mut packet);
             let mut packet = Icmpv6Packet::new_unchecked(packet.payload_mut());
             message.emit(&from, &to, &mut packet, &ChecksumCapabilities::default());
+            ((), self.shared.goes_out(frame))
         });
     }
 }

@@ -3,6 +3,7 @@
 
 mod backlog;
 mod dhcp;
+mod faults;
 mod http;
 mod ipv6;
 mod lab;
