@@ -21,11 +21,12 @@ const UNSAFE_KERNEL: [&str; 3] = ["cpu", "mem", "board"];
 /// The lowest layer: facts, registers and seams know nothing of what is built on them.
 const GROUND: [&str; 4] = ["hal", "boards", "rpi-pac", "wire"];
 /// Whom a package must not know, directly or through others.
-const FORBIDDEN: [(&str, &[&str]); 10] = [
+const FORBIDDEN: [(&str, &[&str]); 11] = [
     ("net", &["usb", "drivers", "telemetry", "workload", "shell", "rpi-pac", "boards"]),
     ("telemetry", &["smoltcp", "net", "nic", "usb", "drivers", "workload", "shell", "rpi-pac"]),
     ("workload", &["smoltcp", "net", "nic", "usb", "drivers", "shell", "rpi-pac"]),
     ("sockets", &["smoltcp", "net", "nic", "usb", "drivers", "telemetry", "workload", "shell", "rpi-pac", "boards"]),
+    ("fault", &["smoltcp", "net", "nic", "usb", "drivers", "telemetry", "workload", "shell", "rpi-pac", "boards"]),
     ("shell", &["smoltcp", "net", "nic", "usb", "drivers", "rpi-pac"]),
     ("ssh", &["smoltcp", "net", "nic", "usb", "drivers", "telemetry", "workload", "shell", "rpi-pac", "boards"]),
     ("nic", &["smoltcp", "net", "telemetry", "workload", "shell", "boards"]),

@@ -19,6 +19,8 @@ mod crash;
 mod defmt;
 #[path = "it/discovery.rs"]
 mod discovery;
+#[path = "it/faults.rs"]
+mod faults;
 #[path = "it/http.rs"]
 mod http;
 #[path = "it/http_workload.rs"]

@@ -11,6 +11,7 @@ mod configuration;
 mod console;
 mod cpu;
 mod facts;
+mod faults;
 mod frames;
 mod locate;
 mod logger;

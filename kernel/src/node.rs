@@ -2,14 +2,18 @@
 
 use core::cell::RefCell;
 
+use alloc::vec::Vec as List;
+
 use drivers::mailbox::Mailbox;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::mutex::Mutex;
 use embassy_sync::watch::Watch;
+use fault::{Totals, View};
 use heapless::Vec;
+use net::Stack;
 use static_cell::ConstStaticCell;
 use telemetry::sample::NicCounts;
-use telemetry::{Counted, HealthLog, History, NetInfo, NodeInfo, Past, Sample, Snapshot};
+use telemetry::{Counted, Faults, HealthLog, History, NetInfo, NodeInfo, Past, Sample, Snapshot};
 use workload::Manager;
 
 use crate::logger::LogReader;
@@ -49,6 +53,8 @@ struct State {
     crashes: Counts,
     malformed: Counts,
     events: Counts,
+    faults: List<View>,
+    fault_totals: Totals,
 }
 
 impl Node {
@@ -64,6 +70,8 @@ impl Node {
             crashes,
             malformed: Counts::new(),
             events: Counts::new(),
+            faults: List::new(),
+            fault_totals: Totals::default(),
         };
         Self { sample_news: Watch::new(), state: RefCell::new(state) }
     }
@@ -82,6 +90,7 @@ impl Node {
             health: &state.health,
             past: &state.past,
             crashes: &state.crashes,
+            faults: &Faults { views: &state.faults, totals: state.fault_totals },
             malformed: &state.malformed,
             events: &state.events,
             log: &LogReader,
@@ -118,6 +127,14 @@ impl Node {
         }
         drop(state);
         self.sample_news.sender().send(sample.at_us);
+    }
+
+    /// Takes in what faults there are.
+    pub(crate) fn update_faults(&self, stack: &Stack) {
+        let State { faults, fault_totals, .. } = &mut *self.state.borrow_mut();
+        faults.clear();
+        stack.each_fault(&mut |view| faults.push(view));
+        *fault_totals = stack.fault_totals();
     }
 
     /// Takes in how the network has changed since the last sample, and what it has counted, so that the two agree.

@@ -61,6 +61,7 @@ pub(crate) async fn run(node: &Node, stack: &Stack, mailbox: &SharedMailbox, mem
         (sample, throttled) = take(stack, &mut *mailbox.lock().await, memory, &sample).await;
         let status = stack.status();
         let (malformed, events) = counts(stack);
+        node.update_faults(stack);
         node.update(sample, throttled, &status.name, shown(&status, sample.at_us), malformed, events);
         // Relaxed: counters that only have to change.
         PROGRESS.fetch_add(1, Ordering::Relaxed);

@@ -4,6 +4,7 @@ use core::cell::Cell;
 use core::fmt;
 
 use embassy_time::{Duration, Instant};
+use fault::{AddError, Spec, View};
 use log::info;
 use net::Stack;
 use shell::{Crash, Node as ShellNode};
@@ -65,6 +66,18 @@ impl ShellNode for CommandNode {
 
     fn workloads(&self) -> &Manager {
         &MANAGER
+    }
+
+    fn add_fault(&self, spec: Spec) -> Result<u32, AddError> {
+        self.stack.add_fault(spec)
+    }
+
+    fn clear_faults(&self, id: Option<u32>) -> usize {
+        self.stack.clear_faults(id)
+    }
+
+    fn each_fault(&self, show: &mut dyn FnMut(View)) {
+        self.stack.each_fault(show);
     }
 
     fn files(&self) -> &[u8] {

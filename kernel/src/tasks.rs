@@ -31,7 +31,7 @@ use crate::sampler::{self, FixedMemory};
 use crate::shell_node::CommandNode;
 use crate::ssh::Server;
 use crate::workloads::{self, ASKERS, NETWORK, NodeEnv};
-use crate::{announce, board, certificate, console, frames, locate, mem, mqtt, ssh, syslog};
+use crate::{announce, board, certificate, console, faults, frames, locate, mem, mqtt, ssh, syslog};
 
 /// The USB controller with its registers.
 pub(crate) type UsbController = Controller<UniqueMmioPointer<'static, dwc2::Registers>>;
@@ -49,6 +49,8 @@ pub(crate) fn spawn_network(
     config: &Config,
 ) -> Result<(), SpawnError> {
     spawner.spawn(certificate_task(node)?);
+    faults::exempt_control(stack, config);
+    spawner.spawn(faults_task(node, stack)?);
     spawner.spawn(stack_task(stack)?);
     spawner.spawn(ipv4_task(stack)?);
     spawner.spawn(ipv6_task(stack)?);
@@ -190,6 +192,11 @@ pub(crate) async fn nic_task(
 #[task]
 async fn certificate_task(node: &'static Node) {
     certificate::tell(node).await
+}
+
+#[task]
+async fn faults_task(node: &'static Node, stack: &'static Stack) {
+    faults::run(node, stack).await
 }
 
 #[task]

@@ -12,6 +12,7 @@ mod config;
 mod crash;
 mod defmt;
 mod discovery;
+mod faults;
 mod http;
 mod http_workload;
 mod image;

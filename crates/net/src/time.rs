@@ -63,11 +63,13 @@ impl Sync {
 /// The node's idea of the time of day.
 pub(crate) struct Clock {
     sync: Cell<Option<Sync>>,
+    /// What is added to it, in µs: a fault on purpose.
+    skew: Cell<i64>,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self { sync: Cell::new(None) }
+        Self { sync: Cell::new(None), skew: Cell::new(0) }
     }
 }
 
@@ -81,7 +83,13 @@ impl Stack {
     /// Returns what the time of day was at `at`.
     #[must_use]
     pub fn unix_time_at(&self, at: Instant) -> Option<UnixTime> {
-        self.clock.sync.get().map(|sync| sync.time(at))
+        let time = self.clock.sync.get()?.time(at);
+        Some(UnixTime { micros: time.micros.saturating_add_signed(self.clock.skew.get()), ..time })
+    }
+
+    /// Has the time of day be wrong by so many µs more, on purpose: whoever asks gets it so, and is not told.
+    pub fn shift_clock(&self, us: i64) {
+        self.clock.skew.set(self.clock.skew.get().saturating_add(us));
     }
 
     /// Returns the server that told the time, and how long ago.

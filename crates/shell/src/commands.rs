@@ -3,6 +3,7 @@
 use core::fmt::{self, Write};
 use core::str::SplitAsciiWhitespace;
 
+use ::fault::{AddError, SpecError};
 use ::workload::{OrderError, StartError};
 use telemetry::Snapshot;
 use telemetry::log_ring::Cursor;
@@ -52,6 +53,7 @@ commands! {
     note,
     workload,
     certify,
+    fault,
     locate,
     file,
     reboot,
@@ -123,6 +125,18 @@ pub enum Problem<'a> {
     /// A workload could not be given an order.
     #[error(transparent)]
     Order(#[from] OrderError),
+    /// The words are no fault.
+    #[error("{0}")]
+    Fault(SpecError<'a>),
+    /// There is no room for a fault.
+    #[error(transparent)]
+    AddFault(#[from] AddError),
+}
+
+impl<'a> From<SpecError<'a>> for Problem<'a> {
+    fn from(error: SpecError<'a>) -> Self {
+        Self::Fault(error)
+    }
 }
 
 /// Why a line was not carried out. Displays as whole lines, without the end of the last.
@@ -265,7 +279,9 @@ fn write_usage(command: &Command, out: &mut dyn Write) -> fmt::Result {
 
 fn write_usage_after(command: &Command, problem: &Problem<'_>, out: &mut dyn Write) -> fmt::Result {
     match problem {
-        Problem::Start(_) | Problem::Order(_) | Problem::Impossible(_) => Ok(()),
+        Problem::Start(_) | Problem::Order(_) | Problem::Impossible(_) | Problem::Fault(_) | Problem::AddFault(_) => {
+            Ok(())
+        }
         _ => write_usage(command, out),
     }
 }

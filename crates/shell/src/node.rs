@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use fault::{AddError, Spec, View};
 use telemetry::Snapshot;
 use telemetry::log_ring::LogLines;
 use workload::Manager;
@@ -22,6 +23,19 @@ pub trait Node {
 
     /// Returns the workloads.
     fn workloads(&self) -> &Manager;
+
+    /// Adds a fault, and returns its number.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room for another.
+    fn add_fault(&self, spec: Spec) -> Result<u32, AddError>;
+
+    /// Ends a fault, or all; returns how many.
+    fn clear_faults(&self, id: Option<u32>) -> usize;
+
+    /// Shows every fault that is, or is to come.
+    fn each_fault(&self, show: &mut dyn FnMut(View));
 
     /// Returns the archive of files that the node was given at boot (see `initramfs`); empty when there is none.
     fn files(&self) -> &[u8];

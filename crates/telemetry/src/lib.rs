@@ -12,6 +12,7 @@
 
 pub mod certificate;
 pub mod counted;
+pub mod faults;
 pub mod health;
 pub mod histogram;
 pub mod history;
@@ -29,6 +30,7 @@ pub mod workload_status;
 
 pub use certificate::Certificate;
 pub use counted::Counted;
+pub use faults::Faults;
 pub use health::{Health, HealthLog};
 pub use histogram::Histogram;
 pub use history::History;

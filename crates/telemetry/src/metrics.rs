@@ -11,6 +11,7 @@ use crate::snapshot::Snapshot;
 
 mod certificate;
 mod cpu;
+mod fault;
 mod health;
 mod load;
 mod memory;
@@ -257,6 +258,7 @@ fn fraction(f: &mut fmt::Formatter<'_>, n: u64, digits: u32) -> fmt::Result {
 pub static METRICS: Table = Table(&[
     certificate::METRICS,
     cpu::METRICS,
+    fault::METRICS,
     health::METRICS,
     load::METRICS,
     memory::METRICS,

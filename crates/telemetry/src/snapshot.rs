@@ -2,6 +2,7 @@
 
 use crate::certificate::Certificate;
 use crate::counted::Counted;
+use crate::faults::Faults;
 use crate::health::HealthLog;
 use crate::history::History;
 use crate::log_ring::LogLines;
@@ -33,6 +34,8 @@ pub struct Snapshot<'a> {
     pub past: &'a Past,
     /// Crashes that the node remembers, by reason.
     pub crashes: &'a [Counted],
+    /// Disturbances on purpose.
+    pub faults: &'a Faults<'a>,
     /// Frames and messages from the network that could not be parsed, by layer.
     pub malformed: &'a [Counted],
     /// Whatever else drivers, network and services count, by event.

@@ -29,6 +29,7 @@ mod http;
 mod iperf3;
 pub mod manager;
 pub mod parameter;
+mod pause;
 pub mod peer;
 mod run;
 mod scratch;

@@ -19,6 +19,7 @@ use crate::context::{Failure, shortened};
 use crate::core_set::CoreSet;
 use crate::figures::Figures;
 use crate::parameter::Values;
+use crate::pause::Pause;
 use crate::spec::{Spec, SpecError};
 
 mod table;
@@ -48,6 +49,7 @@ pub(crate) struct Slot {
     pub(crate) order: Signal<CriticalSectionRawMutex, Order>,
     pub(crate) changed: Signal<CriticalSectionRawMutex, ()>,
     pub(crate) figures: Figures,
+    pub(crate) pause: Pause,
     is_attached: AtomicBool,
 }
 
@@ -185,6 +187,9 @@ impl Manager {
                 let Some(index) = table.free_slot(core) else { continue };
                 let number = table.next_number();
                 table.put(index, Run::new(number, id.clone(), spec.clone(), cores));
+                if let Some(slot) = self.slots.get(index) {
+                    slot.pause.set(false);
+                }
                 self.order(index, Order::Start(number));
             }
             Ok(Place { id, cores })
@@ -264,6 +269,21 @@ impl Manager {
             }
             Ok(if follows { Change::Followed } else { Change::Restarted })
         })
+    }
+
+    /// Has a workload stand still, or go on. One that is started anew meanwhile stands still from the beginning. Returns whether
+    /// there is one of that id.
+    pub fn pause(&self, id: &str, is_paused: bool) -> bool {
+        let mut is_known = false;
+        self.with_table(|table| {
+            for (index, slot) in self.slots.iter().enumerate() {
+                if table.get(index).is_some_and(|run| run.id == id) {
+                    is_known = true;
+                    slot.pause.set(is_paused);
+                }
+            }
+        });
+        is_known
     }
 
     /// Returns what the cores run, or ran last, in the order of cores: as a snapshot wants it.
@@ -409,6 +429,7 @@ impl Slot {
             changed: Signal::new(),
             figures: Figures::new(),
             is_attached: AtomicBool::new(false),
+            pause: Pause::new(),
         }
     }
 

@@ -35,7 +35,7 @@ pub async fn run_slot(core: u8, place: usize, manager: &Manager, env: &dyn Env, 
             continue;
         };
         let context = Context { core, cores, slot, manager, index, env, scratch };
-        let work = spec.workload.run(&spec.values, context);
+        let work = slot.pause.around(spec.workload.run(&spec.values, context));
         let deadline = async {
             match spec.duration() {
                 Some(duration) => Timer::after(duration).await,

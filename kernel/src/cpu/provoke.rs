@@ -2,10 +2,11 @@
 
 use core::arch::asm;
 use core::hint::black_box;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::signal::Signal;
+use embassy_time::Instant;
 use shell::Crash;
 
 use super::{CORES, current_core, fault};
@@ -51,13 +52,36 @@ static CONSTANT: u64 = 1;
 /// Writable, and so not executable: `ret`, were it code.
 static DATA: AtomicU32 = AtomicU32::new(0xd65f_03c0);
 
-static REQUESTS: [Signal<CriticalSectionRawMutex, fn()>; CORES] = [const { Signal::new() }; CORES];
+/// What a core is asked for.
+#[derive(Clone, Copy)]
+enum Request {
+    /// A fault.
+    Commit(fn()),
+    /// To do nothing else while its time in [`STALLED_UNTIL`] has not come.
+    Stall,
+}
+
+/// Until when a core stands still, in µs.
+static STALLED_UNTIL: [AtomicU64; CORES] = [const { AtomicU64::new(0) }; CORES];
+
+static REQUESTS: [Signal<CriticalSectionRawMutex, Request>; CORES] = [const { Signal::new() }; CORES];
 
 /// Asks `core` to commit the fault of that name.
 pub(crate) fn request(core: usize, name: &str) {
     let provocation = PROVOCATIONS.iter().find(|provocation| provocation.crash.name == name);
     if let (Some(request), Some(provocation)) = (REQUESTS.get(core), provocation) {
-        request.signal(provocation.commit);
+        request.signal(Request::Commit(provocation.commit));
+    }
+}
+
+/// Has `core` stand still until then, with nothing but interrupts; or go on, if it does.
+pub(crate) fn stall(core: usize, until: Option<Instant>) {
+    if let (Some(request), Some(stalled_until)) = (REQUESTS.get(core), STALLED_UNTIL.get(core)) {
+        // Relaxed, here and in `stand_still`: a number that is looked at again and again.
+        stalled_until.store(until.map_or(0, |until| until.as_micros()), Ordering::Relaxed);
+        if until.is_some() {
+            request.signal(Request::Stall);
+        }
     }
 }
 
@@ -65,8 +89,17 @@ pub(crate) fn request(core: usize, name: &str) {
 pub(crate) async fn listen() -> ! {
     let Some(request) = REQUESTS.get(current_core()) else { core::future::pending().await };
     loop {
-        let commit = request.wait().await;
-        commit();
+        match request.wait().await {
+            Request::Commit(commit) => commit(),
+            Request::Stall => stand_still(),
+        }
+    }
+}
+
+fn stand_still() {
+    let Some(until) = STALLED_UNTIL.get(current_core()) else { return };
+    while Instant::now().as_micros() < until.load(Ordering::Relaxed) {
+        core::hint::spin_loop();
     }
 }
 

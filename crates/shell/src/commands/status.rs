@@ -56,6 +56,9 @@ fn write_status(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
     }
     write_health(s, out)?;
     writeln!(out, "crashes   {}", crashes(s))?;
+    if s.faults.active().next().is_some() {
+        writeln!(out, "faults    {}", s.faults.line())?;
+    }
     super::workload::write_list(s, out)
 }
 

@@ -419,6 +419,9 @@ fn who_may_only_look_changes_nothing() {
         "workload stop",
         "workload what",
         "debug crash panic",
+        "fault add drop",
+        "fault clear",
+        "fault what",
     ] {
         let name = line.split(' ').next().unwrap();
         let text = user.enters(line);
@@ -435,6 +438,9 @@ fn who_may_only_look_changes_nothing() {
         "workload help cpu",
         "workload show",
         "debug crash",
+        "fault",
+        "fault list",
+        "fault help drop",
     ] {
         assert!(!user.enters(line).contains("read-only here"), "{line}");
     }
@@ -443,6 +449,45 @@ fn who_may_only_look_changes_nothing() {
         (0, 0, 0)
     );
     assert!(user.node.manager.statuses().is_empty());
+}
+
+#[test]
+fn faults_are_explained_added_shown_and_cleared() {
+    let mut user = User::new();
+    assert_eq!(user.enters("fault"), "no faults; 'fault help' lists what there is");
+    let help = user.enters("fault help");
+    assert!(fault::KINDS.iter().all(|kind| help.contains(&format!("  {:10} {}", kind.name, kind.help))), "{help}");
+    let help = user.enters("fault help drop");
+    for part in ["drop: frames are lost", "share=", "peer=", "control=", "for=", "for example: fault add drop share=5%"]
+    {
+        assert!(help.contains(part), "{part}: {help}");
+    }
+    assert!(!user.enters("fault help stall").contains("peer="));
+    assert_eq!(user.enters("fault add drop share=5% for=30s"), "fault 1: 30 s left");
+    assert_eq!(user.enters("fault add delay time=5ms dir=out after=1m"), "fault 2: in 60 s for 60 s");
+    user.node.now_us.set(user.node.now_us.get() + 10_000_000);
+    let list = user.enters("fault list");
+    assert_eq!(
+        list,
+        "id  when               frames    hit       fault\n\
+         1   20 s left          0         0         drop share=5% for=30s\n\
+         2   in 50 s for 60 s   0         0         delay time=5ms dir=out after=1m"
+    );
+    assert_eq!(user.enters("fault clear 1"), "ended fault 1");
+    assert!(!user.enters("fault").contains("drop"));
+    assert_eq!(user.enters("fault clear"), "ended 1 faults");
+    assert_eq!(user.enters("fault clear"), "nothing to end");
+    for (line, problem) in [
+        ("fault clear 1", "fault: no such fault: 'fault list' shows them"),
+        ("fault clear x", "fault: ID is a number from 1 to 4294967295, not 'x'"),
+        ("fault help lose", "fault: 'lose' is not a kind of fault: 'fault help' lists them"),
+        ("fault what", "fault: 'what' is not add, list, clear or help\nusage: fault [list]"),
+        ("fault add", "fault: a kind of fault is missing: drop,"),
+        ("fault add drop share=5", "fault: share= is a share above 0% and up to 100%, such as 2.5%, not '5'"),
+    ] {
+        let text = user.enters(line);
+        assert!(text.starts_with(problem), "{line}: {text}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt::Write;
 
+use fault::{AddError, Plane, Spec, View};
 use shell::{Crash, Node};
 use telemetry::log_ring::LogLines;
 use telemetry::{Counted, HealthLog, History, Level, LogRing, NetInfo, NodeInfo, Past, Sample, Snapshot};
@@ -26,6 +27,7 @@ pub(crate) struct FakeNode {
     pub(crate) locates: RefCell<Vec<u64>>,
     pub(crate) reboots: Cell<u32>,
     pub(crate) crashes: RefCell<Vec<(String, u8)>>,
+    pub(crate) faults: RefCell<Plane>,
 }
 
 impl FakeNode {
@@ -61,6 +63,7 @@ impl FakeNode {
             locates: RefCell::default(),
             reboots: Cell::new(0),
             crashes: RefCell::default(),
+            faults: RefCell::default(),
         }
     }
 }
@@ -77,6 +80,7 @@ impl Node for FakeNode {
             health: &self.health,
             past: &Past::NONE,
             crashes: &[Counted { what: "panic", count: 2 }],
+            faults: &telemetry::Faults::default(),
             malformed: &[Counted { what: "ipv4", count: 3 }],
             events: &[],
             log: &*self.log,
@@ -97,6 +101,20 @@ impl Node for FakeNode {
 
     fn workloads(&self) -> &Manager {
         &self.manager
+    }
+
+    fn add_fault(&self, spec: Spec) -> Result<u32, AddError> {
+        self.faults.borrow_mut().add(spec, self.now_us())
+    }
+
+    fn clear_faults(&self, id: Option<u32>) -> usize {
+        let count = self.faults.borrow_mut().clear(id, self.now_us());
+        while self.faults.borrow_mut().next_event(self.now_us()).is_some() {}
+        count
+    }
+
+    fn each_fault(&self, show: &mut dyn FnMut(View)) {
+        self.faults.borrow().views(self.now_us()).for_each(show);
     }
 
     fn files(&self) -> &[u8] {

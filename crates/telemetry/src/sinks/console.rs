@@ -41,6 +41,10 @@ pub fn render(snapshot: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
     for reason in sample.health.sick.iter() {
         write!(out, " {}", shout(reason.name()))?;
     }
+    match snapshot.faults.active().count() {
+        0 => {}
+        count => write!(out, " FAULTS {count}")?,
+    }
     for (status, counts, _) in snapshot.workloads().filter(|(status, ..)| status.state != WorkloadState::Stopped) {
         write!(out, " workload {}", status.id)?;
         if let Some(w) = rates.as_ref().map(|rates| rates.workload(status)) {

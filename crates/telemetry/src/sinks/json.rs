@@ -12,6 +12,7 @@ use crate::sinks::Sink;
 use crate::snapshot::Snapshot;
 
 pub mod events;
+mod faults;
 mod log;
 mod metrics;
 mod node;
@@ -82,6 +83,11 @@ pub static RESOURCES: &[Resource] = &[
         last: 0, write: |s, _, out| workloads::write(s, ITEM, out).map(|()| None),
     },
     Resource { name: "network", help: "link, addresses, lease", last: 0, write: |s, _, out| node::write_network(s, out) },
+    Resource {
+        name: "faults",
+        help: "disturbances on purpose: those that are and those to come, and what they have done to frames",
+        last: 0, write: |s, _, out| faults::write(s, out),
+    },
     Resource { name: "log", help: "the last log lines, oldest first (?last=N)", last: 50, write: log::write },
     Resource {
         name: "crashes",

@@ -26,8 +26,8 @@ const SCRIPT: &str = include_str!("page/page.js");
 /// Header lines for a browser: nothing but this page's own script and style runs in it, nothing comes from elsewhere, and no
 /// other page shows it in a frame. The tests compare the hashes (W3C, "Content Security Policy Level 3", section 2.3.1).
 pub const HEADERS: &str = "Content-Security-Policy: default-src 'none'; \
-    script-src 'sha256-feW0H0S67pnJwMgP838p3zI7kjnBesQZzRX2o1oukPU='; \
-    style-src 'sha256-rKKOQtVZMs+tLws93gaOLDKHitfhRS0IXYVBtFjE7Ok='; \
+    script-src 'sha256-feCpxfn7Irj9ladBHaS525pJs53Q+FKO3cglB3WQCl8='; \
+    style-src 'sha256-jsWWb7mkDpWN/arftdR5QmmQLejW/NIKSlk7Ah4WSv4='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
     Referrer-Policy: no-referrer\r\n\
     X-Frame-Options: DENY\r\n";
@@ -92,6 +92,10 @@ fn badges(s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
     if s.node.access.is_read_only() {
         out.write_str("<span class=\"chip\">read-only</span>")?;
     }
+    let hidden = if s.faults.active().next().is_none() { " hidden" } else { "" };
+    write!(out, "<span id=\"faults\" class=\"chip bad\"{hidden}>")?;
+    write!(out, "{}", Html(s.faults.line()))?;
+    out.write_str("</span>")?;
     out.write_str("<span id=\"live\" class=\"chip dim\">as of this page</span>")
 }
 

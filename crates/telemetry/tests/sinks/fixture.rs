@@ -5,14 +5,15 @@ use std::slice;
 use std::sync::atomic::AtomicU64;
 
 use crash::{Kept, Report};
+use fault::{State, Totals, View};
 use telemetry::certificate::{Finding, Outcome, Stage, Subject};
 use telemetry::log_ring::LogLine;
 use telemetry::metrics::{Kind, Metric, Unit};
 use telemetry::net_info::{Ipv4, Ipv4Source, Lease, Link};
 use telemetry::sample::{Area, CoreTime, Memory, NicCounts, SLOTS_PER_CORE, WORKLOAD_SLOTS, WorkloadCounts};
 use telemetry::{
-    Access, Certificate, Counted, Health, HealthLog, Histogram, History, Level, LogRing, NetInfo, NodeInfo, Past,
-    Sample, Snapshot, WorkloadState, WorkloadStatus, WorkloadView,
+    Access, Certificate, Counted, Faults, Health, HealthLog, Histogram, History, Level, LogRing, NetInfo, NodeInfo,
+    Past, Sample, Snapshot, WorkloadState, WorkloadStatus, WorkloadView,
 };
 
 /// What the second workload counts of its own.
@@ -37,6 +38,7 @@ pub(crate) struct Node {
     pub(crate) crashes: Vec<Counted>,
     pub(crate) malformed: Vec<Counted>,
     pub(crate) events: Vec<Counted>,
+    pub(crate) faults: Vec<View>,
     pub(crate) log: Box<LogRing>,
 }
 
@@ -54,6 +56,7 @@ impl Node {
             past: Past::NONE,
             certificate: None,
             crashes: Vec::new(),
+            faults: Vec::new(),
             malformed: Vec::new(),
             events: Vec::new(),
             log: Box::new(LogRing::new()),
@@ -104,6 +107,7 @@ impl Node {
             node.workloads.push((status, durations));
         }
         node.certificate = Some(certificate());
+        node.faults = vec![fault(3, State::Active), fault(4, State::Waiting)];
         node.crashes = vec![Counted { what: "panic", count: 1 }, Counted { what: "watchdog", count: 0 }];
         node.malformed = vec![Counted { what: "ethernet", count: 5 }, Counted { what: "ipv4", count: 6 }];
         node.events = vec![Counted { what: "usb_stall", count: 7 }];
@@ -146,10 +150,26 @@ impl Node {
             health: &self.health,
             past: &self.past,
             crashes: &self.crashes,
+            faults: &Faults { views: &self.faults, totals: Totals { dropped: 7, ..Totals::default() } },
             malformed: &self.malformed,
             events: &self.events,
             log: &*self.log,
         })
+    }
+}
+
+/// A fault that is, or will be.
+pub(crate) fn fault(id: u32, state: State) -> View {
+    View {
+        id,
+        kind: "drop",
+        text: "drop share=5% peer=10.0.0.7".try_into().unwrap(),
+        state,
+        begins_us: 1_000_000,
+        ends_us: 31_000_000,
+        is_of_frames: true,
+        matched: 1_000,
+        hits: 51,
     }
 }
 

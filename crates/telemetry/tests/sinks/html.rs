@@ -106,6 +106,18 @@ fn nothing_that_a_peer_says_becomes_markup() {
 }
 
 #[test]
+fn a_fault_is_seen_at_first_glance() {
+    let mut node = Node::at_work(3);
+    let chip = "<span id=\"faults\" class=\"chip bad\">1 fault: drop share=5% peer=10.0.0.7</span>";
+    assert!(page(&node).contains(chip));
+    node.faults.remove(0);
+    assert!(
+        page(&node).contains("<span id=\"faults\" class=\"chip bad\" hidden></span>"),
+        "what is to come is not there yet"
+    );
+}
+
+#[test]
 fn a_browser_runs_only_what_the_headers_name() {
     let html = page(&Node::at_work(100));
     for (element, directive) in [("script", "script-src"), ("style", "style-src")] {

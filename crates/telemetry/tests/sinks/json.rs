@@ -136,6 +136,19 @@ fn crashes_come_with_report_and_log() {
 }
 
 #[test]
+fn faults_come_with_what_they_have_done() {
+    let json = get(&Node::at_work(3), "faults", 0).0;
+    let [now, later] = &json["faults"].as_array().unwrap()[..] else { panic!("{json}") };
+    assert_eq!((now["id"].as_u64(), now["state"].as_str()), (Some(3), Some("active")));
+    assert_eq!((now["fault"].as_str(), now["frames_hit"].as_u64()), (Some("drop share=5% peer=10.0.0.7"), Some(51)));
+    assert_eq!(later["state"].as_str(), Some("waiting"));
+    assert_eq!(json["frames"]["dropped"].as_u64(), Some(7));
+    let sample = get(&Node::at_work(3), "sample", 0).0;
+    assert_eq!(sample["faults"].as_str(), Some("1 fault: drop share=5% peer=10.0.0.7"));
+    assert!(get(&Node::at_work(3), "samples", 5).0["samples"][0].get("faults").is_none());
+}
+
+#[test]
 fn network_node_and_certificate_say_what_the_other_sinks_say() {
     let node = Node::at_work(2);
     let (network, _) = get(&node, "network", 0);

@@ -135,7 +135,7 @@ fn the_console_line_says_it_all() {
     assert_eq!(
         console_line(&Node::at_work(12)),
         "12.0s cpu 3% 50% 100% 0% mem 13.0/960.0MB rx 12.3Mb/s 1.0kpkt/s tx 1.1Mb/s 900pkt/s 48.2C 1.2GHz \
-         workload cpu 50% ok workload memory 100% 1.2GB/s 3 errors ok"
+         FAULTS 1 workload cpu 50% ok workload memory 100% 1.2GB/s 3 errors ok"
     );
 }
 

@@ -82,7 +82,12 @@ impl Manager {
             for (index, slot) in self.slots.iter().enumerate() {
                 let number = table.next_number();
                 let Some(run) = table.get_mut(index) else { continue };
-                let silence = run.observe(slot.figures.progress(), now);
+                let mut silence = run.observe(slot.figures.progress(), now);
+                if slot.pause.is_on() {
+                    // On purpose. What was silent until then has another chance afterwards.
+                    run.progress_at = now;
+                    silence = Duration::MIN;
+                }
                 let what = match run.state {
                     WorkloadState::Finished if !run.is_told => What::Finished,
                     WorkloadState::Failed if !run.is_told => What::Failed(run.reason.clone()),

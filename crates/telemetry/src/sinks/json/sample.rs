@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::writer::{ITEM, Json};
 use super::{Answered, Ask};
+use crate::faults::Faults;
 use crate::health::Health;
 use crate::rates::Rates;
 use crate::sample::{Clock, Sample};
@@ -18,7 +19,7 @@ const PERIOD_US: u64 = 1_000_000;
 
 /// Writes the newest sample.
 pub(super) fn write_newest(s: &Snapshot<'_>, key: &str, out: &mut Json<'_>) -> fmt::Result {
-    write_sample(s.sample, s.history.rates().as_ref(), key, out)
+    write_sample(s.sample, s.history.rates().as_ref(), Some(s.faults), key, out)
 }
 
 /// Writes the last samples.
@@ -28,7 +29,7 @@ pub(super) fn write_samples(s: &Snapshot<'_>, ask: Ask, out: &mut Json<'_>) -> A
         out.number("period_us", PERIOD_US)?;
         out.open("samples", '[')?;
     }
-    walk(s, ask, PER_PART, out, |rates, sample, out| write_sample(sample, rates, ITEM, out))
+    walk(s, ask, PER_PART, out, |rates, sample, out| write_sample(sample, rates, None, ITEM, out))
 }
 
 /// Writes the columns of the last samples that plots need.
@@ -95,12 +96,21 @@ fn walk(
     Ok(None)
 }
 
-fn write_sample(sample: &Sample, rates: Option<&Rates>, key: &str, out: &mut Json<'_>) -> fmt::Result {
+fn write_sample(
+    sample: &Sample,
+    rates: Option<&Rates>,
+    faults: Option<&Faults<'_>>,
+    key: &str,
+    out: &mut Json<'_>,
+) -> fmt::Result {
     out.open(key, '{')?;
     out.number("at_us", sample.at_us)?;
     out.optional("unix_us", sample.unix_us)?;
     out.optional("clock_error_us", sample.clock_error_us)?;
     write_validity(sample.health, out)?;
+    if let Some(faults) = faults {
+        out.shown("faults", &faults.line())?;
+    }
     match rates {
         Some(rates) => write_busy(rates, "cores_busy_permille", out)?,
         None => out.null("cores_busy_permille")?,

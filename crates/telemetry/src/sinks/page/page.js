@@ -40,6 +40,7 @@ set('mem',mib(m.total_bytes-m.available_bytes)+' of '+mib(m.total_bytes)+' MB us
 if(s.temperature_millicelsius!=null)set('temp',(s.temperature_millicelsius/1e3).toFixed(1)+' °C');
 if(s.clocks_hz.arm)set('arm',unit(s.clocks_hz.arm,'Hz'));
 if(s.unix_us)set('time',new Date(s.unix_us/1e3).toISOString().slice(0,19).replace('T',' ')+' UTC');
+const q=$('faults');q.textContent=s.faults;q.hidden=!s.faults;
 const h=$('health'),bad=s.valid===false;h.className='chip '+(bad?'bad':s.valid?'ok':'dim');
 if(bad)h.textContent='sick: '+s.invalid_reasons.join(', ').replace(/_/g,' ');else if(s.valid)h.textContent='hardware is well';else h.textContent=h.dataset.unknown}
 function work(list){
