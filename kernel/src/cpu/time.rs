@@ -40,6 +40,9 @@ impl Driver for VirtualTimer {
             // A core's own queue: the timer that must be set is this core's too.
             let Some(queue) = self.queues.get(current_core()) else { return };
             let mut queue = queue.borrow(cs).borrow_mut();
+            // What is due goes first. A waker that is there with a time that is past, whose interrupt is still on its way, would
+            // not be entered again for `at`, and a task that takes that for done would sleep for ever once it was woken.
+            queue.next_expiration(now_us());
             if queue.schedule_wake(at, waker) {
                 set_alarm(&mut queue);
             }
