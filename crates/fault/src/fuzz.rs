@@ -64,4 +64,25 @@ mod tests {
         super::run("drop share=\u{e9}".as_bytes());
         super::run(b"");
     }
+
+    #[test]
+    fn it_holds_for_faults_and_frames_with_random_mistakes() {
+        let mut random = chance::Random::new(1);
+        for round in 0..20_000 {
+            let kind = &crate::KINDS[random.below(crate::KINDS.len() as u64) as usize];
+            let mut data = format!("{} dir=in\0", kind.example).into_bytes();
+            for _ in 0..random.below(4) {
+                data.extend(b"abcdefghijkl\x08\x08E\x01\x01\x1c\x01\x01\x01\x01@\x11\x01\x01aaaabbbb\x11\x11\x22\x22\x01\x08ccdata\0");
+            }
+            for _ in 0..round % 4 {
+                let at = random.below(data.len() as u64) as usize;
+                match random.below(3) {
+                    0 => data[at] = random.bits() as u8,
+                    1 => drop(data.remove(at)),
+                    _ => data.insert(at, random.bits() as u8),
+                }
+            }
+            super::run(&data);
+        }
+    }
 }

@@ -159,7 +159,8 @@ fn tcp_survives_losses_delays_duplicates_and_damage() {
                 );
             }
             assert_eq!(a.stack.clear_faults(Some(id)), 1);
-            (server.abort(), client.abort());
+            server.abort();
+            client.abort();
             Timer::after_secs(1).await;
             a.assert_no_leak();
             b.assert_no_leak();

@@ -79,5 +79,12 @@ fn the_time_is_right_within_its_error() {
         assert!(node.stack.counters().get(Event::SntpTimeout) > 5);
         is_silent.set(false);
         wait_until(SECOND * 300, "the time again", || node.stack.time_source().unwrap().1 < SECOND * 5).await;
+        // Wrong on purpose, and right again.
+        let micros = || node.stack.unix_time().unwrap().micros;
+        let right = micros();
+        node.stack.shift_clock(-1_500_000);
+        assert_eq!(micros(), right - 1_500_000);
+        node.stack.shift_clock(1_500_000);
+        assert_eq!(micros(), right);
     });
 }
