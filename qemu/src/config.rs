@@ -209,8 +209,8 @@ impl FromStr for NicKind {
 pub struct UsbNet {
     /// Which one.
     pub kind: NicKind,
-    /// Its address. A real chip has none on a Pi: the models get the one of the board, which QEMU fixes to
-    /// [`DEFAULT_MAC`], and nothing else can be asked for.
+    /// Its address. A real chip has none on a Pi: the models get the one of the board, which is one of those from
+    /// [`DEFAULT_MAC`] on, up to the next multiple of 256; of another only the last byte counts.
     pub mac: [u8; 6],
     /// Whether it sits on a hub instead of the root port.
     pub behind_hub: bool,
@@ -410,11 +410,16 @@ impl NodeConfig {
         if nic.kind != NicKind::UsbNet {
             // Frames go over a hub, because a netdev has one other end and it may be any kind of network.
             let (wire, usb) = (escape(&run_dir.join(WIRE_SOCKET)), escape(&run_dir.join(USB_SOCKET)));
-            arguments.option("-netdev", format!("hubport,id=hub0,hubid=0,netdev={NETDEV}"));
+            arguments.option("-netdev", format!("hubport,id=hub0,hubid=1,netdev={NETDEV}"));
             arguments.option("-netdev", format!("stream,id=wire,server=off,addr.type=unix,addr.path={wire}"));
-            arguments.option("-netdev", "hubport,id=hub1,hubid=0,netdev=wire");
+            arguments.option("-netdev", "hubport,id=hub1,hubid=1,netdev=wire");
             arguments.option("-chardev", format!("socket,id=usb,path={usb}"));
             arguments.option("-device", format!("usb-redir,id={NIC},chardev=usb,port={}", nic.port()));
+            // The board's address is the first that no NIC has taken (QEMU net/net.c, `qemu_macaddr_get_free`). These take those
+            // before the wanted one, and are on no bus: QEMU says so, and is right.
+            for _ in DEFAULT_MAC[5]..nic.mac[5] {
+                arguments.option("-net", "nic");
+            }
         } else if nic.is_plugged {
             let (mac, port) = (nic.mac_text(), nic.port());
             arguments.option("-device", format!("usb-net,id={NIC},netdev={NETDEV},mac={mac},port={port}"));
@@ -554,9 +559,18 @@ mod tests {
         config.nic = Some(UsbNet { kind: NicKind::Lan9514, ..UsbNet::default() });
         let line = line(&config);
         assert!(line.contains("-device usb-redir,id=nic0,chardev=usb,port=1"), "{line}");
-        assert!(line.contains("-netdev user,id=n0 -netdev hubport,id=hub0,hubid=0,netdev=n0"), "{line}");
+        assert!(line.contains("-netdev user,id=n0 -netdev hubport,id=hub0,hubid=1,netdev=n0"), "{line}");
         assert!(line.contains("stream,id=wire,server=off,addr.type=unix,addr.path=/run/x/wire"), "{line}");
-        assert!(!line.contains("usb-net"), "{line}");
+        assert!(!line.contains("usb-net") && !line.contains("-net nic"), "{line}");
+    }
+
+    #[test]
+    fn a_model_has_the_boards_address_which_others_before_it_move() {
+        let mut config = NodeConfig::new("i");
+        let mut mac = DEFAULT_MAC;
+        mac[5] += 2;
+        config.nic = Some(UsbNet { kind: NicKind::Lan7800, mac, ..UsbNet::default() });
+        assert_eq!(line(&config).matches("-net nic").count(), 2);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use self::station::Station;
 use self::table::{Destination, Table};
 
 /// Frames that wait for a slow port at most, 6 MB of long ones. A real switch has less room, but its ports are never without a
-/// processor for a while: on a busy host the gateway lost frames with 512, and its connections stood still until they were sent again.
+/// processor for a while, as those here are on a busy host.
 const QUEUE: usize = 4096;
 /// Shortest frame that has both addresses and a type, in bytes.
 const FRAME_LEN_MIN: usize = 14;

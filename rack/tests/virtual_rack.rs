@@ -187,11 +187,11 @@ fn a_rack_is_started_used_broken_and_ended() {
     assert!(racks.fail(&["console", "--rack", "a", "3"]).contains("it is ended: QEMU ended"));
     assert_eq!(racks.nodes("a")[1]["state"], "up");
 
-    // Another rack beside it; its supervisor dies.
-    racks.succeed(&["up", "1", "--rack", "b", "--no-build"]);
+    // Another rack beside it, with another NIC; its supervisor dies.
+    racks.succeed(&["up", "2", "--rack", "b", "--nic", "lan9514", "--no-build"]);
     let other = racks.status("b");
     let qemu = &other["nodes"][0]["pid"];
-    assert_eq!(other["nodes"][0]["name"], "pi-123456");
+    assert_eq!([0, 1].map(|at| other["nodes"][at]["name"].as_str().unwrap()), ["pi-123456", "pi-123457"]);
     assert!(is_running(qemu));
     kill(&other["pid"]);
     until("the end of rack b's QEMU", || (!is_running(qemu)).then_some(()));
