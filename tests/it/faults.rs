@@ -224,8 +224,14 @@ fn the_node_itself_can_be_disturbed_and_heals() -> Result<()> {
     // What each does is looked at for as long as a busy machine needs; that they end by themselves shows with the cable.
     let end = |fault: &str| {
         tell("fault clear")?;
+        // The console may have shown it between the lines of the answer.
         let text = format!("was ended: {fault}");
-        node.console().wait_for(|line: &str| line.contains(&text), PATIENCE).with_context(|| node.last_words())
+        wait::until(&text, PATIENCE, || Ok(node.get("/api/v1/log")?.text().contains(&text).then_some(())))
+    };
+    // What follows at once may come before the answer has ended.
+    let type_in = |command: &str| {
+        node.console().skip();
+        node.console().send_line(command)
     };
     moves(true, "a workload at work")?;
 
@@ -259,12 +265,12 @@ fn the_node_itself_can_be_disturbed_and_heals() -> Result<()> {
     end("memory take=16M for=1m")?;
     taken(|more| more < 8e6)?;
 
-    tell("fault add nic-off for=2s")?;
+    type_in("fault add nic-off for=2s")?;
     node.console().wait_for(|line: &str| line.contains("net: link down"), PATIENCE)?;
     node.console().wait_for(|line: &str| line.contains("net: link up"), PATIENCE)?;
     wait::until("the network again", PATIENCE, || Ok(node::tcp_echo(node.tcp(7)?).ok()))?;
 
-    tell("fault add reset after=1s")?;
+    type_in("fault add reset after=1s")?;
     node.console().wait_for(|line: &str| line.contains("begins, for 60000 ms: reset"), PATIENCE)?;
     node.console().wait_for(|line: &str| line.contains("booted in"), PATIENCE)?;
     Ok(())
