@@ -62,14 +62,18 @@ impl Workload for Cpu {
             let mut debt = Debt::default();
             let mut began = context.now();
             let mut next = began + slice;
+            // How long the slice before took with the rest after it; it may be many slices on a host that holds a core.
+            let mut period = slice;
             loop {
-                let due = debt.due(slice, load);
+                let due = debt.due(period, slice, load);
                 let ended = work(&context, &mut blocks, &expected, began, due);
                 let worked = ended.checked_duration_since(began).unwrap_or(Duration::MIN);
                 debt.settle(worked, slice);
                 context.add_busy(worked);
                 context.sleep_until(next).await;
-                began = context.now();
+                let now = context.now();
+                period = now.checked_duration_since(began).unwrap_or(slice);
+                began = now;
                 if context.has_changed() {
                     (load, slice) = read(&context.values());
                 }
@@ -105,10 +109,10 @@ struct Debt(i64);
 const OVERRUN_MAX: i64 = 1_000_000;
 
 impl Debt {
-    /// Returns how long the next slice has to work.
-    fn due(&mut self, slice: Duration, load: u64) -> Duration {
+    /// Returns how long the next slice has to work, when the last one took `period` from its beginning to that of this one.
+    fn due(&mut self, period: Duration, slice: Duration, load: u64) -> Duration {
         let limit = slice.as_micros() as i64;
-        self.0 = (self.0 + (slice.as_micros() * load / 100) as i64).min(limit);
+        self.0 = (self.0 + (period.as_micros() * load / 100) as i64).min(limit);
         Duration::from_micros(self.0.max(0) as u64)
     }
 
@@ -182,15 +186,20 @@ mod tests {
         for load in [0, 1, 7, 50, 99, 100] {
             for block in [1, 90, 900, 7_000, 170_000] {
                 let mut debt = Debt::default();
-                let mut worked_us = 0;
+                let (mut worked_us, mut began_us, mut next_us, mut period) = (0, 0, slice.as_micros(), slice);
                 for _ in 0..1_000 {
-                    let due = debt.due(slice, load);
+                    let due = debt.due(period, slice, load);
                     // A block is worked to its end.
                     let worked = due.as_micros().div_ceil(block) * block;
                     debt.settle(Duration::from_micros(worked), slice);
                     worked_us += worked;
+                    // As the loop does.
+                    let now_us = (began_us + worked).max(next_us);
+                    next_us = (next_us + slice.as_micros()).max(now_us);
+                    period = Duration::from_micros(now_us - began_us);
+                    began_us = now_us;
                 }
-                let wanted = 100_000 * load;
+                let wanted = began_us * load / 100;
                 assert!(worked_us.abs_diff(wanted) <= 10_000 + block, "{load} % by {block} µs: {worked_us}");
             }
         }
