@@ -47,7 +47,7 @@ fn end(place: &Place) -> Result<()> {
     let answer = protocol::ask(place, &Request::Down);
     if matches!(answer, Ok(Some(_))) {
         say(&format!("rack {name} is down"));
-    } else if let Some(pid) = pid {
+    } else if let (Err(_), Some(pid)) = (answer, pid) {
         // It lives and does not obey.
         kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGKILL)?;
         say(&format!("rack {name} did not end by itself and was killed"));

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
@@ -13,6 +15,8 @@ use nix::unistd::{Pid, geteuid};
 
 /// Longest path of a rack's directory, in bytes: a socket's path has at most 107 (unix(7)), and QEMU's are in a directory below it.
 const PATH_LEN_MAX: usize = 80;
+/// How often a lock that somebody has is tried again.
+const LOCK_LOOK: Duration = Duration::from_millis(20);
 /// Longest name of a rack.
 const NAME_LEN_MAX: usize = 32;
 
@@ -62,6 +66,12 @@ impl Place {
             bail!("{} is too long for sockets: set XDG_RUNTIME_DIR to a shorter directory", directory.display());
         }
         Ok(Self { name: name.clone(), directory })
+    }
+
+    /// Returns a place somewhere else.
+    #[cfg(test)]
+    pub(crate) fn at(directory: PathBuf) -> Self {
+        Self { name: RackName::default(), directory }
     }
 
     /// Returns every rack that has a directory, by name.
@@ -129,6 +139,23 @@ impl Place {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error).context("the rack's lock"),
+        }
+    }
+
+    /// Returns whether nobody has the lock, now or within a time.
+    ///
+    /// # Errors
+    /// As [`Place::lock`].
+    pub(crate) fn is_free_within(&self, patience: Duration) -> Result<bool> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if self.lock()?.is_some() {
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            thread::sleep(LOCK_LOOK);
         }
     }
 

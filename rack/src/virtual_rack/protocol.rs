@@ -14,6 +14,8 @@ use super::place::Place;
 
 /// Longest that the supervisor may take for an answer. Ending all nodes takes longest.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a supervisor that closed a connection without an answer may take to be gone.
+const DEATH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest line that is read, in bytes: the status of 100 nodes has 60 kB.
 const LINE_LEN_MAX: u64 = 1 << 20;
 
@@ -149,14 +151,21 @@ pub(crate) fn ask(place: &Place, request: &Request) -> Result<Option<(Answer, Un
         }
         Err(error) => return Err(error).context("the rack's supervisor can't be reached"),
     };
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    send(&mut stream, request)?;
-    let answer = receive(&mut stream).context("the rack's supervisor does not answer")?;
-    stream.set_read_timeout(None)?;
-    match answer {
-        Answer::Refused(reason) => Err(anyhow!(reason)),
-        answer => Ok(Some((answer, stream))),
+    match exchange(&mut stream, request) {
+        Ok(Answer::Refused(reason)) => Err(anyhow!(reason)),
+        Ok(answer) => Ok(Some((answer, stream))),
+        // A dying process still accepts connections, until its sockets' turn to be closed has come.
+        Err(_) if place.is_free_within(DEATH_TIMEOUT)? => Ok(None),
+        Err(error) => Err(error).context("the rack's supervisor does not answer"),
     }
+}
+
+fn exchange(stream: &mut UnixStream, request: &Request) -> Result<Answer> {
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    send(stream, request)?;
+    let answer = receive(stream)?;
+    stream.set_read_timeout(None)?;
+    Ok(answer)
 }
 
 /// Returns a rack's status; `None` when no supervisor is there.
@@ -196,7 +205,32 @@ pub(crate) fn receive<T: DeserializeOwned>(stream: &mut UnixStream) -> Result<T>
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
     use super::*;
+
+    #[test]
+    fn a_connection_that_a_dying_supervisor_closes_is_no_supervisor() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::at(directory.path().join("a"));
+        place.make().unwrap();
+        for is_alive in [false, true] {
+            let mut lock = place.lock().unwrap();
+            let listener = UnixListener::bind(place.control()).unwrap();
+            let supervisor = thread::spawn(move || {
+                // What is asked is left unread: the other end sees a reset.
+                drop(listener.accept().unwrap());
+                thread::sleep(Duration::from_millis(50));
+                lock.take_if(|_| !is_alive);
+                lock
+            });
+            let answer = ask(&place, &Request::Status);
+            assert_eq!(answer.is_err(), is_alive, "{answer:?}");
+            drop(supervisor.join().unwrap());
+            std::fs::remove_file(place.control()).unwrap();
+        }
+    }
 
     #[test]
     fn lines_arrive_and_nothing_behind_them_is_taken() {
