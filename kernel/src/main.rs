@@ -120,11 +120,11 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let bus: &'static Bus<'static> = Box::leak(Box::new(bus));
     let genet = blocks.genet.filter(|_| board.has_genet()).zip(facts.irqs.genet.map(|[line_a, _]| line_a));
     let exchange = make_exchange(&mut pool, if genet.is_some() { GENET_RX_BUFFERS } else { USB_RX_BUFFERS });
-    let seed = seed(rng.as_mut(), entry_ticks);
+    let (seed, secret) = random_numbers(rng.as_mut(), entry_ticks);
     workloads::set_seed(seed);
     let id = if board.serial == 0 { seed } else { board.serial };
     let nic_board = BoardInfo { mac: board.mac.map(MacAddress), id };
-    let stack = Stack::new(exchange, settings(&config, &board, seed));
+    let stack = Stack::new(exchange, settings(&config, &board, seed, secret));
     let (ssh, access) = ssh::prepare(&config, &board, rng.as_mut(), entry_ticks);
     info!("access: {access}");
     let node: &'static Node = Box::leak(Box::new(Node::new(node_info(&config, &board, access), past, crashes)));
@@ -253,16 +253,16 @@ fn start_rng(registers: RngRegisters, is_emulated: bool) -> Option<Rng<'static>>
 }
 
 /// Makes a seed of hardware random numbers; without them, of when the node was switched on.
-fn seed(rng: Option<&mut Rng<'_>>, entry_ticks: u64) -> u64 {
-    let mut bytes = [0; 8];
-    let result = rng.map(|rng| rng.fill(&mut bytes));
+fn random_numbers(rng: Option<&mut Rng<'_>>, entry_ticks: u64) -> (u64, [u8; 16]) {
+    let (mut seed, mut secret) = ([0; 8], [0; 16]);
+    let result = rng.map(|rng| rng.fill(&mut seed).and_then(|()| rng.fill(&mut secret)));
     let why = match &result {
-        Some(Ok(())) => return u64::from_le_bytes(bytes) ^ entry_ticks,
+        Some(Ok(())) => return (u64::from_le_bytes(seed) ^ entry_ticks, secret),
         Some(Err(error)) => error as &dyn core::fmt::Display,
         None => &"the emulated board has no random number generator",
     };
     warn!("connection numbers can be guessed: {why}");
-    entry_ticks
+    (entry_ticks, u128::from(entry_ticks).to_le_bytes())
 }
 
 /// Tells one life of the node from others. It has too few bits to tell anything of the seed.
@@ -271,7 +271,7 @@ fn boot_mark(seed: u64) -> u32 {
     (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u32
 }
 
-fn settings(config: &Config, board: &BoardFacts, seed: u64) -> Settings {
+fn settings(config: &Config, board: &BoardFacts, seed: u64, secret: [u8; 16]) -> Settings {
     Settings {
         name: config.name.as_ref().map(|name| String::from(name.as_str())),
         ipv4: match config.ip {
@@ -285,6 +285,7 @@ fn settings(config: &Config, board: &BoardFacts, seed: u64) -> Settings {
             serial: format!("{:016x}", board.serial),
         },
         seed,
+        secret,
     }
 }
 

@@ -54,9 +54,13 @@ pub enum Event {
     TcpResetReceived,
     /// We reset a TCP connection, or refused one.
     TcpResetSent,
-    /// A client had to wait until a socket was free for it.
+    /// A request for a connection was answered without a socket.
+    TcpAnswered,
+    /// A client has confirmed such an answer.
+    TcpConfirmed,
+    /// A client that has confirmed its connection had to wait until a socket was free for it.
     TcpWaited,
-    /// Too many clients waited; one has to ask again.
+    /// Too many clients waited; one was forgotten.
     TcpForgotten,
     /// A connection that its client has not confirmed made room for another client.
     TcpHalfOpenDropped,
@@ -108,7 +112,7 @@ pub enum Event {
 
 impl Event {
     /// Every event with its name, in the order of the counters.
-    pub const ALL: [(Self, &'static str); 48] = [
+    pub const ALL: [(Self, &'static str); 50] = [
         (Self::EthernetMalformed, "ethernet_malformed"),
         (Self::EthernetForeign, "ethernet_foreign"),
         (Self::ArpMalformed, "arp_malformed"),
@@ -132,6 +136,8 @@ impl Event {
         (Self::TcpReceived, "tcp_received"),
         (Self::TcpResetReceived, "tcp_reset_received"),
         (Self::TcpResetSent, "tcp_reset_sent"),
+        (Self::TcpAnswered, "tcp_answered"),
+        (Self::TcpConfirmed, "tcp_confirmed"),
         (Self::TcpWaited, "tcp_waited"),
         (Self::TcpForgotten, "tcp_forgotten"),
         (Self::TcpHalfOpenDropped, "tcp_half_open_dropped"),

@@ -8,11 +8,12 @@ use nic::{Link, MacAddress};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 
-use crate::backlog::{Kept, Syn};
+use crate::copies::FrameCopy;
 use crate::counters::{Counters, Event};
 use crate::faults::{Faults, HeldFrame};
 use crate::filter::{self, Seen};
-use crate::local::{self, Local, LocalFrame, Way};
+use crate::local::{self, Local, Way};
+use crate::segment::Made;
 use crate::watch::Watch;
 
 /// What the device and the rest of the stack both look at.
@@ -56,8 +57,10 @@ impl Shared {
         !self.faults.is_busy() || !is_for_us() || self.faults.decide(Direction::In, frame) == Fate::Pass
     }
 
-    /// Decides whether a frame that is ready to be sent goes out now.
+    /// Notes a frame that is ready to be sent, and decides whether it goes out now.
     pub(crate) fn goes_out(&self, frame: &[u8]) -> bool {
+        filter::count_sent(frame, &self.counters);
+        self.watch.see_sent(frame);
         !self.faults.is_busy() || self.faults.decide(Direction::Out, frame) == Fate::Pass
     }
 
@@ -74,8 +77,8 @@ impl Shared {
         }
     }
 
-    /// Checks a frame on its way to smoltcp; returns the request for a connection in it, or `None` if it goes no further.
-    fn admit(&self, frame: &[u8]) -> Option<Option<Syn>> {
+    /// Checks a frame on its way to smoltcp; returns whether it asks for a connection, or `None` if it goes no further.
+    fn admit(&self, frame: &[u8]) -> Option<bool> {
         let seen = filter::check(frame, self.mac.get(), &self.counters)?;
         self.watch.see(&seen, self);
         // RFC 1122, section 3.2.1.3: answered, it would go round in this node, for ever if an echo answers an echo.
@@ -83,11 +86,11 @@ impl Shared {
             self.counters.count(Event::OwnSource);
             return None;
         }
-        Some(if let Seen::Syn(syn) = seen { Some(syn) } else { None })
+        Some(seen == Seen::Syn)
     }
 
     fn take_local(&'static self) -> Option<RxToken> {
-        self.local.take().map(RxToken::Local)
+        self.local.take().map(RxToken::Copy)
     }
 
     /// Takes the next good frame from the controller.
@@ -95,15 +98,15 @@ impl Shared {
         loop {
             // Those that had to wait came first.
             if let Some(held) = self.faults.take_due(Direction::In) {
-                let Some(syn) = self.admit(held.bytes()) else { continue };
-                return Some(RxToken::Held(held, syn));
+                let Some(is_syn) = self.admit(held.bytes()) else { continue };
+                return Some(RxToken::Held(held, is_syn));
             }
             let frame = self.exchange.take_rx()?;
             if !self.comes_in(frame.bytes()) {
                 continue;
             }
-            let Some(syn) = self.admit(frame.bytes()) else { continue };
-            return Some(RxToken::Received(frame, syn));
+            let Some(is_syn) = self.admit(frame.bytes()) else { continue };
+            return Some(RxToken::Received(frame, is_syn));
         }
     }
 }
@@ -119,8 +122,8 @@ impl Device {
         Self { shared, next: None }
     }
 
-    /// Sees to it that smoltcp gets a frame next; returns whether there is one, and the request for a connection in it.
-    pub(crate) fn fetch(&mut self) -> Option<(&[u8], Option<Syn>)> {
+    /// Sees to it that smoltcp gets a frame next; returns it, if there is one, and whether it came to ask for a connection.
+    pub(crate) fn fetch(&mut self) -> Option<(&[u8], bool)> {
         let shared = self.shared;
         // Without room for an answer the frame waits: the exchange wakes the stack when a buffer comes back.
         if self.next.is_none() && shared.exchange.has_tx() {
@@ -133,9 +136,9 @@ impl Device {
             };
         }
         self.next.as_ref().map(|next| match next {
-            RxToken::Received(frame, syn) => (frame.bytes(), *syn),
-            RxToken::Held(frame, syn) => (frame.bytes(), *syn),
-            other => (other.bytes(), None),
+            RxToken::Received(frame, is_syn) => (frame.bytes(), *is_syn),
+            RxToken::Held(frame, is_syn) => (frame.bytes(), *is_syn),
+            other => (other.bytes(), false),
         })
     }
 
@@ -149,9 +152,14 @@ impl Device {
         self.next = None;
     }
 
-    /// Has smoltcp get this frame next.
-    pub(crate) fn put(&mut self, kept: Kept) {
-        self.next = Some(RxToken::Kept(kept));
+    /// Has smoltcp get this frame next, which has come earlier.
+    pub(crate) fn put(&mut self, copy: FrameCopy<'static>) {
+        self.next = Some(RxToken::Copy(copy));
+    }
+
+    /// Has smoltcp get this frame next, which has not come from outside, and say nothing to it.
+    pub(crate) fn put_made(&mut self, made: Made) {
+        self.next = Some(RxToken::Made(made));
     }
 }
 
@@ -160,14 +168,15 @@ impl phy::Device for Device {
     type TxToken<'a> = TxToken;
 
     fn receive(&mut self, _: Instant) -> Option<(RxToken, TxToken)> {
-        if !self.shared.exchange.has_tx() {
+        let is_mute = matches!(self.next, Some(RxToken::Made(_)));
+        if !is_mute && !self.shared.exchange.has_tx() {
             return None;
         }
-        self.next.take().map(|frame| (frame, TxToken(self.shared)))
+        self.next.take().map(|frame| (frame, TxToken { shared: self.shared, is_mute }))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<TxToken> {
-        self.shared.has_tx().then_some(TxToken(self.shared))
+        self.shared.has_tx().then_some(TxToken { shared: self.shared, is_mute: false })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -186,14 +195,14 @@ impl phy::Device for Device {
 
 /// A frame for smoltcp.
 pub(crate) enum RxToken {
-    /// Where the controller put it, and the request for a connection in it.
-    Received(RxFrame<'static>, Option<Syn>),
-    /// A copy of one that a fault has held, and the request in it.
-    Held(HeldFrame<'static>, Option<Syn>),
-    /// One that had to wait.
-    Kept(Kept),
-    /// From ourselves: a copy, so that there is room for an answer.
-    Local(LocalFrame<'static>),
+    /// Where the controller put it, and whether it asks for a connection.
+    Received(RxFrame<'static>, bool),
+    /// A copy of one that a fault has held, and whether it asks for a connection.
+    Held(HeldFrame<'static>, bool),
+    /// One that had to wait, or from ourselves: a copy, so that there is room for an answer.
+    Copy(FrameCopy<'static>),
+    /// One that never was on a wire.
+    Made(Made),
 }
 
 impl RxToken {
@@ -201,8 +210,8 @@ impl RxToken {
         match self {
             Self::Received(frame, _) => frame.bytes(),
             Self::Held(frame, _) => frame.bytes(),
-            Self::Kept(kept) => kept.bytes(),
-            Self::Local(frame) => frame.bytes(),
+            Self::Copy(frame) => frame.bytes(),
+            Self::Made(frame) => frame.bytes(),
         }
     }
 }
@@ -214,29 +223,32 @@ impl phy::RxToken for RxToken {
 }
 
 /// The right to send one frame. The buffer is taken when the frame is written: most rights are not used.
-pub(crate) struct TxToken(&'static Shared);
+pub(crate) struct TxToken {
+    shared: &'static Shared,
+    /// What is sent goes nowhere.
+    is_mute: bool,
+}
 
 impl phy::TxToken for TxToken {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let Some(buffer) = self.0.exchange.take_tx() else {
-            // Not reached: a buffer was free when the token was made, and nothing on this core ran since.
+        let Self { shared, is_mute } = self;
+        let Some(buffer) = (!is_mute).then(|| shared.exchange.take_tx()).flatten() else {
+            // Else not reached: a buffer was free when the token was made, and nothing on this core ran since.
             let mut nowhere = [0; FRAME_LEN_MAX];
             return f(nowhere.get_mut(..len).unwrap_or_default());
         };
         let result = buffer.send_if(len, |frame| {
             let result = f(frame);
-            let way = local::way(frame, self.0.mac.get());
+            let way = local::way(frame, shared.mac.get());
             if way != Way::Out {
-                self.0.local.put(frame, &self.0.counters);
+                shared.local.put(frame, &shared.counters);
             }
             if way == Way::Back {
                 return (result, false);
             }
-            filter::count_sent(frame, &self.0.counters);
-            self.0.watch.see_sent(frame);
-            (result, self.0.goes_out(frame))
+            (result, shared.goes_out(frame))
         });
-        self.0.send_due();
+        shared.send_due();
         result
     }
 }

@@ -6,12 +6,11 @@
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use nic::MacAddress;
 use smoltcp::wire::{DhcpMessageType, DhcpPacket, DhcpRepr};
 
-use crate::backlog::Syn;
 use crate::checksum;
 use crate::counters::{Counters, Event};
 
@@ -92,7 +91,7 @@ pub(crate) enum Seen<'f> {
     /// A DHCP server's message that refuses what this node asked for in the transaction of this number.
     DhcpNak(u32),
     /// A request for a TCP connection.
-    Syn(Syn),
+    Syn,
     /// Anything else.
     Other,
 }
@@ -168,10 +167,8 @@ fn parse_ipv4<'f>(packet: &'f [u8], own: MacAddress, counters: &Counters) -> Res
         }
         _ => parse_transport(number, addresses, payload, true, counters)?,
     }
-    if number == protocol::TCP
-        && let Some(to) = ipv4(header, 16)
-    {
-        return Ok(find_syn(payload, source.into(), to.into()));
+    if number == protocol::TCP {
+        return Ok(find_syn(payload));
     }
     if number == protocol::UDP && be16(payload, 2) == Some(DHCP_CLIENT_PORT) {
         return parse_dhcp(payload.get(8..).unwrap_or_default(), own);
@@ -210,10 +207,7 @@ fn parse_ipv6<'f>(packet: &'f [u8], counters: &Counters) -> Result<Seen<'f>, Eve
     }
     if number != protocol::ICMPV6 {
         parse_transport(number, addresses, payload, false, counters)?;
-        return Ok(match ipv6(header, 24) {
-            Some(to) if number == protocol::TCP => find_syn(payload, source.into(), to.into()),
-            _ => Seen::Other,
-        });
+        return Ok(if number == protocol::TCP { find_syn(payload) } else { Seen::Other });
     }
     if payload.len() < 4 || transport_sum(number, addresses, payload) != 0xFFFF {
         return Err(Event::IcmpMalformed);
@@ -268,13 +262,8 @@ fn parse_transport(
 }
 
 /// Looks whether a good TCP segment asks for a connection: SYN, but not ACK, RST or FIN (RFC 9293, section 3.1).
-fn find_syn<'f>(segment: &[u8], from: IpAddr, to: IpAddr) -> Seen<'f> {
-    match (be16(segment, 0), be16(segment, 2), segment.get(13)) {
-        (Some(from_port), Some(to_port), Some(flags)) if flags & 0x17 == 0x02 => {
-            Seen::Syn(Syn { from: SocketAddr::new(from, from_port), to: SocketAddr::new(to, to_port) })
-        }
-        _ => Seen::Other,
-    }
+fn find_syn<'f>(segment: &[u8]) -> Seen<'f> {
+    if segment.get(13).is_some_and(|flags| flags & 0x17 == 0x02) { Seen::Syn } else { Seen::Other }
 }
 
 /// The sum over the pseudo-header (RFC 768, RFC 8200 section 8.1) and the message.

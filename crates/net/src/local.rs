@@ -8,10 +8,10 @@
 use core::cell::RefCell;
 
 use alloc::boxed::Box;
-use heapless::{Deque, Vec};
+use heapless::Deque;
 use nic::MacAddress;
-use nic::exchange::FRAME_LEN_MAX;
 
+use crate::copies::{Copies, FrameCopy};
 use crate::counters::{Counters, Event};
 
 /// Frames that wait at most. While there is no room the stack sends nothing, which is for less than a round.
@@ -22,12 +22,10 @@ const ARP_REQUEST: [u8; 2] = [0, 1];
 const ICMPV6: u8 = 58;
 const NEIGHBOR_SOLICITATION: u8 = 135;
 
-type Buffer = Box<[u8; FRAME_LEN_MAX]>;
-
 /// The queue of frames to ourselves.
 pub(crate) struct Local {
-    waiting: RefCell<Deque<(Buffer, usize), BUFFERS>>,
-    free: RefCell<Vec<Buffer, BUFFERS>>,
+    waiting: RefCell<Deque<FrameCopy<'static>, BUFFERS>>,
+    copies: &'static Copies,
 }
 
 /// Where a frame goes.
@@ -42,10 +40,9 @@ pub(crate) enum Way {
 }
 
 impl Local {
-    /// Takes the memory for the frames.
+    /// Takes the memory for the frames, for good.
     pub(crate) fn new() -> Self {
-        let free = (0..BUFFERS).map(|_| Box::new([0; FRAME_LEN_MAX])).collect();
-        Self { waiting: RefCell::new(Deque::new()), free: RefCell::new(free) }
+        Self { waiting: RefCell::new(Deque::new()), copies: Box::leak(Box::new(Copies::new(BUFFERS))) }
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -58,42 +55,15 @@ impl Local {
 
     /// Puts a copy of a frame into the queue. One that finds no room is lost, and counted.
     pub(crate) fn put(&self, frame: &[u8], counters: &Counters) {
-        let Some(mut buffer) = self.free.borrow_mut().pop() else { return counters.count(Event::LocalDropped) };
-        let len = frame.len().min(FRAME_LEN_MAX);
-        if let (Some(to), Some(from)) = (buffer.get_mut(..len), frame.get(..len)) {
-            to.copy_from_slice(from);
-        }
+        let Some(copy) = self.copies.copy(frame) else { return counters.count(Event::LocalDropped) };
         counters.count(Event::LocalFrame);
         // There is room for every buffer.
-        let _ = self.waiting.borrow_mut().push_back((buffer, len));
+        let _ = self.waiting.borrow_mut().push_back(copy);
     }
 
     /// Takes the frame that waits longest.
-    pub(crate) fn take(&self) -> Option<LocalFrame<'_>> {
-        let (buffer, len) = self.waiting.borrow_mut().pop_front()?;
-        Some(LocalFrame { local: self, buffer: Some(buffer), len })
-    }
-}
-
-/// A frame from ourselves; its buffer goes back when this is dropped.
-pub(crate) struct LocalFrame<'a> {
-    local: &'a Local,
-    buffer: Option<Buffer>,
-    len: usize,
-}
-
-impl LocalFrame<'_> {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.buffer.as_ref().and_then(|buffer| buffer.get(..self.len)).unwrap_or_default()
-    }
-}
-
-impl Drop for LocalFrame<'_> {
-    fn drop(&mut self) {
-        if let Some(buffer) = self.buffer.take() {
-            // There is room for every buffer.
-            let _ = self.local.free.borrow_mut().push(buffer);
-        }
+    pub(crate) fn take(&self) -> Option<FrameCopy<'static>> {
+        self.waiting.borrow_mut().pop_front()
     }
 }
 
@@ -131,7 +101,7 @@ mod tests {
 
     const OWN: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 
-    fn arp(operation: u8, sender: [u8; 4], target: [u8; 4]) -> std::vec::Vec<u8> {
+    fn arp(operation: u8, sender: [u8; 4], target: [u8; 4]) -> Vec<u8> {
         let mut frame = vec![0xff; 6];
         frame.extend(OWN.0);
         frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, operation]);

@@ -5,6 +5,7 @@
 
 use embassy_time::{Duration, Timer, with_timeout};
 
+use crate::backlog::Spare;
 use crate::counters::Event;
 use crate::socket::tcp::{TcpError, TcpSocket};
 use crate::socket::udp::{DATAGRAM_LEN_MAX, Datagram, UdpSocket};
@@ -48,32 +49,39 @@ pub async fn tcp_echo(stack: &'static Stack) -> ! {
 
 async fn echo(stack: &Stack, socket: &mut TcpSocket) -> Result<(), TcpError> {
     let mut buffer = [0; 2048];
+    let mut spare = Spare::Stalled;
     loop {
         let read = async |socket: &mut TcpSocket| embedded_io_async::Read::read(socket, &mut buffer).await;
-        let len = unless_idle(stack, socket, read).await?;
+        let len = unless_idle(stack, socket, spare, read).await?;
         if len == 0 {
             return Ok(());
         }
+        spare = Spare::Idle;
         let mut rest = buffer.get(..len).unwrap_or_default();
         while !rest.is_empty() {
             let write = async |socket: &mut TcpSocket| embedded_io_async::Write::write(socket, rest).await;
-            let len = unless_idle(stack, socket, write).await?;
+            let len = unless_idle(stack, socket, Spare::Slow, write).await?;
             rest = rest.get(len..).unwrap_or_default();
         }
     }
 }
 
-/// Takes a step that moves bytes. Resets the connection when it takes too long and the peer has acknowledged nothing in
+/// Takes a step that moves bytes, during which others may have the socket for the reason `spare`. Resets the connection when it takes too long and the peer has acknowledged nothing in
 /// the meantime.
 async fn unless_idle<T>(
     stack: &Stack,
     socket: &mut TcpSocket,
+    spare: Spare,
     mut step: impl AsyncFnMut(&mut TcpSocket) -> Result<T, TcpError>,
 ) -> Result<T, TcpError> {
+    socket.set_spare(Some(spare));
     loop {
         let unsent = socket.unsent();
         match with_timeout(IDLE_TIMEOUT, step(socket)).await {
-            Ok(result) => return result,
+            Ok(result) => {
+                socket.set_spare(None);
+                return result;
+            }
             Err(_) if socket.unsent() < unsent => {}
             Err(_) => {
                 stack.counters().count(Event::TcpIdle);
@@ -90,7 +98,7 @@ pub async fn tcp_discard(stack: &'static Stack) -> ! {
     loop {
         if socket.accept(DISCARD_PORT).await.is_ok() {
             let mut take = async |socket: &mut TcpSocket| socket.read_with(|bytes| (bytes.len(), ())).await;
-            while let Ok(Some(())) = unless_idle(stack, &mut socket, &mut take).await {}
+            while let Ok(Some(())) = unless_idle(stack, &mut socket, Spare::Idle, &mut take).await {}
             socket.close().await;
         }
     }
@@ -105,7 +113,7 @@ pub async fn tcp_chargen(stack: &'static Stack) -> ! {
             // A client that has said good-bye is still listening; one that is gone resets the connection.
             let mut put =
                 async |socket: &mut TcpSocket| socket.write_with(|room| (room.len(), characters.fill(room))).await;
-            while unless_idle(stack, &mut socket, &mut put).await.is_ok() {}
+            while unless_idle(stack, &mut socket, Spare::Slow, &mut put).await.is_ok() {}
         }
     }
 }

@@ -47,6 +47,8 @@ pub struct Settings {
     pub identity: Identity,
     /// A random number: sequence numbers, ports and delays are derived from it.
     pub seed: u64,
+    /// A number that nobody else knows, and that the seed does not tell: clients prove by it that they have got an answer.
+    pub secret: [u8; 16],
 }
 
 /// Longest label of a domain name in bytes (RFC 1035, section 2.3.4).

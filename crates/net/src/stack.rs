@@ -19,16 +19,18 @@ use nic::MacAddress;
 use nic::exchange::FrameExchange;
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::{Socket, tcp};
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr};
 
 use crate::address::ipv4::Bound;
-use crate::backlog::{Backlog, LOOK_INTERVAL_US, Spare, Verdict};
+use crate::backlog::{Backlog, Confirmation, LOOK_INTERVAL_US, Spare, Verdict};
 use crate::counters::{Counters, Event};
 use crate::device::{Device, Shared};
 use crate::faults::Faults;
+use crate::handshake;
 use crate::local::Local;
 use crate::ping::Pinger;
 use crate::portal::names::Cache;
+use crate::segment::Segment;
 use crate::settings::{NodeName, Settings, node_name};
 use crate::status::{Ipv4Source, NetStatus};
 use crate::time::Clock;
@@ -115,6 +117,7 @@ impl Stack {
         let iface = Interface::new(config, &mut device, now());
         let sockets = SocketSet::new(Vec::new());
         let pinger = Pinger::new(settings.seed);
+        let backlog = Backlog::new(&settings.secret);
         let name = OnceCell::new();
         if let Some(given) = &settings.name {
             // Not set before.
@@ -129,7 +132,7 @@ impl Stack {
                 sockets,
                 device,
                 pinger,
-                backlog: Backlog::new(),
+                backlog,
                 stuck: Vec::new(),
                 guests: Vec::new(),
             }),
@@ -421,25 +424,49 @@ impl Inner {
     /// Has smoltcp take in the next frame; returns whether there was one, and room for an answer.
     fn take_in(&mut self, now: smoltcp::time::Instant) -> bool {
         let Self { iface, sockets, device, backlog, .. } = self;
-        let counters = &device.shared.counters;
-        let Some((frame, syn)) = device.fetch() else { return false };
-        let Some(syn) = syn else {
-            return iface.poll_ingress_single(now, device, sockets) != PollIngressSingleResult::None;
-        };
-        if let Verdict::Wait { has_forgotten } = backlog.look_at(&syn, frame, sockets, Instant::now()) {
-            device.skip();
-            counters.count(Event::TcpWaited);
-            if has_forgotten {
-                counters.count(Event::TcpForgotten);
+        let shared = device.shared;
+        let Some((frame, is_syn)) = device.fetch() else { return false };
+        if is_syn && let Some(syn) = Segment::parse(frame).filter(|syn| is_between_stations(syn, iface)) {
+            let (from, to) = (syn.from, syn.to);
+            match backlog.look_at(&syn, sockets, Instant::now()) {
+                Verdict::Pass => {}
+                Verdict::Open(number) => {
+                    handshake::open(device, sockets, to.addr, number, now);
+                    backlog.opened(from, to, sockets);
+                    count_dropped(&shared.counters, backlog.keep_reserve(to.port, sockets));
+                    return true;
+                }
+                Verdict::Answer { number, room } => {
+                    handshake::answer(shared, &syn, number, room);
+                    shared.counters.count(Event::TcpAnswered);
+                    device.skip();
+                    return true;
+                }
             }
-            self.admit_waiting(now);
-            return true;
+        } else {
+            let time = Instant::now();
+            let confirmation =
+                if backlog.is_expecting(time) { backlog.confirm(frame, sockets, time) } else { Confirmation::None };
+            if confirmation != Confirmation::None {
+                device.skip();
+            }
+            match confirmation {
+                Confirmation::None => {}
+                Confirmation::Known => return true,
+                Confirmation::Forgotten => {
+                    shared.counters.count(Event::TcpForgotten);
+                    return true;
+                }
+                Confirmation::New { has_forgotten } => {
+                    self.admit_waiting(now);
+                    shared.counters.count(Event::TcpConfirmed);
+                    self.backlog.has_waiting_since(time).then(|| shared.counters.count(Event::TcpWaited));
+                    has_forgotten.then(|| shared.counters.count(Event::TcpForgotten));
+                    return true;
+                }
+            }
         }
-        if iface.poll_ingress_single(now, device, sockets) == PollIngressSingleResult::None {
-            return false;
-        }
-        count_dropped(counters, backlog.begun(&syn, sockets));
-        true
+        iface.poll_ingress_single(now, device, sockets) != PollIngressSingleResult::None
     }
 
     /// Has smoltcp take in clients that wait, as far as sockets listen for them, and makes room for others.
@@ -447,24 +474,25 @@ impl Inner {
         let Self { iface, sockets, device, backlog, .. } = self;
         let counters = &device.shared.counters;
         // A frame that could not be answered is still there.
-        if !backlog.has_waiting() || !device.shared.has_tx() || device.has_next() {
+        if !backlog.has_waiting() || device.has_next() {
             return;
         }
         let mut is_room_made = false;
-        loop {
-            while let Some(kept) = backlog.take_ready(sockets, Instant::now()) {
-                let syn = kept.syn;
-                device.put(kept);
-                if iface.poll_ingress_single(now, device, sockets) == PollIngressSingleResult::None {
-                    // The next round has room for an answer.
-                    return;
-                }
-                count_dropped(counters, backlog.begun(&syn, sockets));
-            }
-            if core::mem::replace(&mut is_room_made, true) {
+        // What a client has said may be answered at once.
+        while device.shared.has_tx() {
+            if let Some(client) = backlog.take_ready(sockets, Instant::now()) {
+                let port = client.to.port;
+                handshake::learn(device, iface, sockets, &client, now);
+                // Without a socket it is refused.
+                handshake::reopen(device, sockets, &client, now);
+                device.put(client.frame);
+                iface.poll_ingress_single(now, device, sockets);
+                count_dropped(counters, backlog.keep_reserve(port, sockets));
+            } else if core::mem::replace(&mut is_room_made, true) {
                 return;
+            } else {
+                count_dropped(counters, backlog.make_room_for_waiting(sockets));
             }
-            count_dropped(counters, backlog.make_room_for_waiting(sockets));
         }
     }
 
@@ -495,6 +523,16 @@ impl Inner {
             }
         }
     }
+}
+
+/// Returns whether a segment is from one station to an address of ours, as far as can be told.
+fn is_between_stations(segment: &Segment<'_>, iface: &Interface) -> bool {
+    let (from, to) = (segment.from.addr, segment.to.addr);
+    let is_broadcast =
+        |cidr: &IpCidr| matches!(cidr, IpCidr::Ipv4(cidr) if cidr.broadcast().map(IpAddress::Ipv4) == Some(from));
+    from.is_unicast()
+        && iface.ip_addrs().iter().any(|cidr| cidr.address() == to)
+        && !iface.ip_addrs().iter().any(is_broadcast)
 }
 
 fn count_dropped(counters: &Counters, dropped: Option<Spare>) {

@@ -107,7 +107,7 @@ impl Watch {
     /// Looks at a received frame.
     pub(crate) fn see(&self, seen: &Seen<'_>, shared: &Shared) {
         match *seen {
-            Seen::Syn(_) | Seen::Other => {}
+            Seen::Syn | Seen::Other => {}
             // Only an answer to us: else any stray message would take the node's address away.
             Seen::DhcpNak(transaction) if self.dhcp_transaction.get() != Some(transaction) => {
                 shared.counters.count(Event::DhcpMalformed);

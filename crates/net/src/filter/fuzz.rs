@@ -4,6 +4,7 @@ use nic::MacAddress;
 
 use super::{ETHERNET_HEADER_LEN, Seen, check, count_sent, sent_dhcp_transaction};
 use crate::counters::Counters;
+use crate::segment::Segment;
 
 const OWN: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 
@@ -20,6 +21,8 @@ pub fn run(data: &[u8]) {
     // What a frame is does not depend on how often it has come, and padding behind its packet changes nothing.
     assert_eq!(check(data, OWN, &counters), seen);
     if seen.is_some() {
+        let segment = Segment::parse(data);
+        assert!(segment.is_none_or(|segment| segment.tcp.payload.len() <= data.len()));
         let mut padded = heapless::Vec::<u8, 2048>::new();
         if padded.extend_from_slice(data).is_ok() && padded.extend_from_slice(&[0; 4]).is_ok() {
             assert_eq!(check(&padded, OWN, &counters), seen, "padding matters");

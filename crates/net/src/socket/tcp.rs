@@ -15,7 +15,7 @@ use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::{self, State};
 use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
-use crate::backlog::Spare;
+use crate::backlog::{Spare, renew};
 use crate::stack::{Inner, Stack, is_closed, now};
 
 /// A peer that does not acknowledge data, or keep-alives, for this long is given up. RFC 9293, section 3.8.3, asks for at
@@ -85,7 +85,12 @@ impl TcpSocket {
     pub async fn accept(&mut self, port: u16) -> Result<(), TcpError> {
         self.abort();
         self.serve((port != 0).then_some(port));
+        let mut is_first = true;
         loop {
+            if !core::mem::take(&mut is_first) {
+                // Nobody has confirmed the last one. If its neighbour could not be found, the next one's may.
+                renew(&mut self.stack.inner.borrow_mut().sockets, self.handle);
+            }
             // A connection that waits for stray segments (TIME-WAIT) may be forgotten.
             self.with(|socket| {
                 if socket.is_open() {
@@ -262,8 +267,8 @@ impl TcpSocket {
         let before = core::mem::replace(&mut self.port, port);
         if before != port {
             let backlog = &mut self.stack.inner.borrow_mut().backlog;
-            before.into_iter().for_each(|port| backlog.unserve(port));
-            port.into_iter().for_each(|port| backlog.serve(port));
+            backlog.unserve(self.handle);
+            port.into_iter().for_each(|port| backlog.serve(port, self.handle));
         }
     }
 

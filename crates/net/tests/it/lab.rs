@@ -219,7 +219,7 @@ pub(crate) fn run<F: Future<Output = ()>>(test: impl FnOnce(Lab) -> F) {
 
 pub(crate) fn settings(ipv4: Ipv4Settings) -> Settings {
     let identity = Identity { version: "1.2.3".into(), board: "Pi 3B".into(), serial: "00ab".into() };
-    Settings { name: None, ipv4, ntp: None, identity, seed: 42 }
+    Settings { name: None, ipv4, ntp: None, identity, seed: 42, secret: [7; 16] }
 }
 
 pub(crate) fn fixed(last: u8) -> Ipv4Settings {

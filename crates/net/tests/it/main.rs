@@ -4,6 +4,7 @@
 mod backlog;
 mod dhcp;
 mod faults;
+mod handshake;
 mod http;
 mod ipv6;
 mod lab;

@@ -19,7 +19,7 @@ const PEER: MacAddress = MacAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 
 fn settings(ipv4: Ipv4Settings) -> Settings {
     let identity = Identity { version: "1.2.3".into(), board: "Pi 4B".into(), serial: "00ab".into() };
-    Settings { name: None, ipv4, ntp: None, identity, seed: 42 }
+    Settings { name: None, ipv4, ntp: None, identity, seed: 42, secret: [7; 16] }
 }
 
 fn fixed(last: u8) -> Settings {

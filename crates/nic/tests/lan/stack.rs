@@ -14,7 +14,7 @@ for_both_chips! {
 
 fn the_first_dhcp_packet_follows_the_link_within_100_ms<C: Chip>() {
     let identity = Identity { version: "1.2.3".into(), board: "Pi 3B".into(), serial: "00ab".into() };
-    let settings = Settings { name: None, ipv4: Ipv4Settings::Dhcp, ntp: None, identity, seed: 42 };
+    let settings = Settings { name: None, ipv4: Ipv4Settings::Dhcp, ntp: None, identity, seed: 42, secret: [7; 16] };
     for kind in BOTH {
         let settings = settings.clone();
         on_node::<C, _>(
