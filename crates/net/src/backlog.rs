@@ -5,7 +5,8 @@
 //! only while that costs nobody anything. Else it is answered without one ([`handshake`](crate::handshake)), and nothing is
 //! remembered: the answer's number shows later that the client has got it ([`cookie`](crate::cookie)). Who confirms waits here
 //! for a socket, with the first that it has said. The first is who comes from where the fewest others come from, and of these the
-//! newest: most are served at once, whatever else has come.
+//! newest: most are served at once, whatever else has come. The last sockets of a port are not for those whose others let the server
+//! wait.
 //!
 //! Sockets that hold out against nobody can be taken away. A connection that is not confirmed can begin again at any time: its
 //! number is such a one, too. Of the others, whoever has let the server wait for the longest has to go when somebody waits, or
@@ -37,6 +38,9 @@ const FREE_WANTED: usize = 3;
 /// Shortest and longest grace for who does not go on. Clients on the same link take a millisecond or two, if they and the node
 /// have nothing else to do.
 const GRACE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
+/// Grace for who has been served, when others from the same place have more sockets than the asker: they work without a pause, or can
+/// come again.
+const GRACE_IN_CROWD: Duration = Duration::from_millis(5);
 /// A client that waits has sent this many bytes at most when it resets its connection.
 const RESET_WINDOW: u32 = 0x1_0000;
 /// While clients wait, somebody may become dispensable this often.
@@ -126,6 +130,15 @@ struct Entry {
     handle: SocketHandle,
     spare: Spare,
     since: Instant,
+}
+
+/// Whom room is made for.
+#[derive(Clone, Copy, Debug)]
+struct Asker {
+    /// Connections from the same origin to the same port.
+    count: usize,
+    /// See [`Backlog::is_sated`].
+    is_sated: bool,
 }
 
 /// Who waits, and who can be spared.
@@ -244,7 +257,7 @@ impl Backlog {
         // Whoever waited there is gone.
         self.waiting.retain(|client| !client.has_sent(syn));
         let number = self.cookies.make(&syn.request(), syn.wish(), now);
-        if self.may_open(port, sockets) {
+        if self.may_open(port, sockets) && !self.is_sated(syn.from.addr, port, sockets) {
             return Verdict::Open(number);
         }
         self.answers_end = now + LIFETIME;
@@ -303,9 +316,11 @@ impl Backlog {
     pub(crate) fn take_ready(&mut self, sockets: &SocketSet<'_>, now: Instant) -> Option<Client> {
         let is_over = |client: &Client| !self.is_served(client.to.port) || client.since + PATIENCE <= now;
         let at = self.waiting.iter().position(is_over).or_else(|| {
-            let ports = self.ports_wanted();
-            let port = ports.iter().find(|port| self.has_listener(**port, sockets))?;
-            self.first(*port, sockets)
+            let ports = self.ports_wanted().into_iter().filter(|port| self.has_listener(*port, sockets));
+            ports.filter_map(|port| self.first(port, sockets)).find(|at| {
+                let client = self.waiting.get(*at);
+                client.is_some_and(|client| !self.is_sated(client.from.addr, client.to.port, sockets))
+            })
         })?;
         Some(self.waiting.remove(at))
     }
@@ -353,15 +368,19 @@ impl Backlog {
         // Whoever it will be for: those who have most have to give.
         let ends = self.sockets_of(port, sockets).filter_map(tcp::Socket::remote_endpoint);
         let most = ends.map(|end| self.count_of(origin(end.addr), port, sockets)).max();
-        self.make_room(port, sockets, Spare::Closing..=Spare::Stalled, most.unwrap_or(0))
+        let asker = Asker { count: most.unwrap_or(0), is_sated: false };
+        self.make_room(port, sockets, Spare::Closing..=Spare::Stalled, asker)
     }
 
     /// Makes room for those who wait, as far as somebody can be spared. Returns whose connection has to go, if any.
     pub(crate) fn make_room_for_waiting(&mut self, sockets: &mut SocketSet<'_>) -> Option<Spare> {
         self.ports_wanted().into_iter().find_map(|port| {
-            let first = self.waiting.get(self.first(port, sockets)?)?;
-            let count = self.count_of(origin(first.from.addr), port, sockets);
-            self.make_room(port, sockets, Spare::HalfOpen..=Spare::Idle, count)
+            let whom = self.waiting.get(self.first(port, sockets)?)?.from.addr;
+            let asker = Asker {
+                count: self.count_of(origin(whom), port, sockets),
+                is_sated: self.is_sated(whom, port, sockets),
+            };
+            self.make_room(port, sockets, Spare::HalfOpen..=Spare::Idle, asker)
         })
     }
 
@@ -378,6 +397,19 @@ impl Backlog {
             }
         }
         self.has_listener(port, sockets) && count < self.reserve(port).max(1)
+    }
+
+    /// Returns whether clients from there get none of the last sockets of a port: all others are kept by clients from there who don't
+    /// go on.
+    fn is_sated(&self, whom: IpAddress, port: u16, sockets: &SocketSet<'_>) -> bool {
+        let is_kept = |entry: &&Entry| {
+            let socket = sockets.get::<tcp::Socket<'_>>(entry.handle);
+            entry.spare != Spare::Idle
+                && socket.local_endpoint().is_some_and(|local| local.port == port)
+                && socket.remote_endpoint().is_some_and(|end| origin(end.addr) == origin(whom))
+        };
+        let reserve = self.reserve(port);
+        reserve > 0 && self.entries.iter().filter(is_kept).count() + reserve >= self.handles_of(port).len()
     }
 
     /// Forgets one of those who wait: the oldest of the origin that has most of them at one port.
@@ -426,16 +458,16 @@ impl Backlog {
 
     /// Takes a socket of `port` away from the connection that can best be spared, for one of these reasons.
     ///
-    /// It is for somebody whose origin has `mine` connections: those of others who have more have to hurry, and those of others who
-    /// have fewer have time.
+    /// Those who have more than the asker have to hurry, and those who have fewer have time: all, if the asker has enough.
     fn make_room(
         &mut self,
         port: u16,
         sockets: &mut SocketSet<'_>,
         of: RangeInclusive<Spare>,
-        mine: usize,
+        asker: Asker,
     ) -> Option<Spare> {
         let (shortest, longest) = (Spare::Stalled.grace(self.pace), Spare::Idle.grace(self.pace));
+        let hurried = |spare| if spare == Spare::Idle { GRACE_IN_CROWD } else { shortest };
         let is_due = |since: Instant, grace: Duration| since + grace <= self.now;
         let dispensable = self.entries.iter().filter(|entry| of.contains(&entry.spare)).filter_map(|entry| {
             let socket = sockets.get::<tcp::Socket<'_>>(entry.handle);
@@ -448,13 +480,14 @@ impl Backlog {
                 Spare::Closing if socket.state() != State::FinWait2 => Spare::Slow,
                 spare => spare,
             };
-            if !is_due(entry.since, shortest) {
+            if !is_due(entry.since, GRACE_IN_CROWD) {
                 return None;
             }
             let count = socket.remote_endpoint().map_or(0, |end| self.count_of(origin(end.addr), port, sockets));
             let grace = match spare.grace(self.pace) {
-                grace if count > mine + 1 => grace.min(shortest),
-                grace if count < mine => grace.max(longest),
+                _ if asker.is_sated && count < asker.count => return None,
+                _ if count > asker.count + 1 => hurried(spare),
+                grace if count < asker.count => grace.max(longest),
                 grace => grace,
             };
             is_due(entry.since, grace).then_some((spare, Reverse(count), entry.since, entry.handle))
