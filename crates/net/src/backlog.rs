@@ -40,7 +40,7 @@ const FREE_WANTED: usize = 3;
 const GRACE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
 /// Grace for who has been served, when others from the same place have more sockets than the asker: they work without a pause, or can
 /// come again.
-const GRACE_IN_CROWD: Duration = Duration::from_millis(5);
+const GRACE_IN_CROWD: Duration = Duration::from_millis(2);
 /// A client that waits has sent this many bytes at most when it resets its connection.
 const RESET_WINDOW: u32 = 0x1_0000;
 /// While clients wait, somebody may become dispensable this often.

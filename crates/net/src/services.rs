@@ -66,7 +66,8 @@ async fn echo(stack: &Stack, socket: &mut TcpSocket) -> Result<(), TcpError> {
     }
 }
 
-/// Takes a step that moves bytes, during which others may have the socket for the reason `spare`. Resets the connection when it takes too long and the peer has acknowledged nothing in
+/// Takes a step that moves bytes, during which others may have the socket for the reason `spare`. Resets the connection when it takes
+/// too long and the peer has acknowledged nothing in
 /// the meantime.
 async fn unless_idle<T>(
     stack: &Stack,
