@@ -10,10 +10,12 @@
 //! - [`program`], [`syslog`], [`mqtt`]: servers of others, started and stopped
 //! - [`openssh`], [`defmt`]: clients of others; [`events`]: one of ours, for live events
 //! - [`http`], [`metrics`], [`scrape`]: a keep-alive client, a reader of Prometheus' text format, and what that costs
+//! - [`crowd`]: slow and hostile clients, and clients that behave among them
 //! - [`frames`], [`packet`], [`malformed`]: raw Ethernet, and frames that no sane peer sends
 #![forbid(unsafe_code)]
 
 pub mod browser;
+pub mod crowd;
 pub mod defmt;
 pub mod dhcp;
 pub mod events;

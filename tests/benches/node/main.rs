@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod hostile;
 mod instructions;
 mod linux;
 mod network;
@@ -22,7 +23,7 @@ use report::Report;
 /// One group of measurements: its name, and what takes them.
 type Bench = (&'static str, fn(&mut Report) -> Result<()>);
 
-const BENCHES: [Bench; 12] = [
+const BENCHES: [Bench; 13] = [
     ("image", resources::image),
     ("boot", boot::boot),
     ("idle", resources::idle),
@@ -35,6 +36,7 @@ const BENCHES: [Bench; 12] = [
     ("scrape", resources::scrape),
     ("instructions", instructions::per_frame),
     ("workers", workers::influence),
+    ("hostile", hostile::crowd),
 ];
 
 fn main() -> Result<()> {

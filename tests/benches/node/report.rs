@@ -16,6 +16,8 @@ pub(crate) enum Goal {
     AtMost(f64),
     /// No less than this.
     AtLeast(f64),
+    /// No further than this from nothing, either way.
+    Within(f64),
 }
 
 /// One measured figure.
@@ -65,6 +67,7 @@ impl Report {
                 Goal::None => ("", String::new(), ""),
                 Goal::AtMost(bound) => ("<=", number(bound), if *value <= bound { "met" } else { "NOT MET" }),
                 Goal::AtLeast(bound) => (">=", number(bound), if *value >= bound { "met" } else { "NOT MET" }),
+                Goal::Within(bound) => ("+-", number(bound), if value.abs() <= bound { "met" } else { "NOT MET" }),
             };
             let value = number(*value);
             let _ = writeln!(out, "{name:<44} {value:>12} {unit:<8} {sign:>2}{bound:>8} {verdict:<8} {linux:>14}");
