@@ -4,7 +4,7 @@
 //! *is* the number of its instructions. It is read from the node's own counter of core 0.
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use qemu::config::{NicKind, UsbNet};
@@ -45,8 +45,8 @@ pub(crate) fn per_frame(report: &mut Report) -> Result<()> {
 
 /// Returns core 0's instructions per datagram to a service, without what the measurement itself and idling cost.
 fn cost(rig: &Rig, port: u16) -> Result<f64> {
-    let (idle, _) = awake_s(rig, || send_windows(rig, port, 0, Arrival::AsSent).map(drop))?;
-    let (busy, frames) = awake_s(rig, || send_windows(rig, port, WINDOW, Arrival::AsSent).map(drop))?;
+    let (idle, _) = awake_s(rig, || send_windows(rig, port, 0))?;
+    let (busy, frames) = awake_s(rig, || send_windows(rig, port, WINDOW))?;
     ensure!(frames >= FRAMES as f64, "only {frames} of {FRAMES} frames arrived");
     Ok((busy - idle) * 1e9 / FRAMES as f64)
 }
@@ -65,18 +65,8 @@ fn awake_s(rig: &Rig, work: impl FnOnce() -> Result<()>) -> Result<(f64, f64)> {
     Ok((after.0 - before.0, after.1 - before.1))
 }
 
-/// When the frames of a window reach the node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
-    /// One after the other, as this machine sends them.
-    AsSent,
-    /// All at once: the node stands still while they are sent.
-    AtOnce,
-}
-
-/// Sends windows of datagrams, never more than one ahead of what the node has received; returns how long the node stood still.
-pub(crate) fn send_windows(rig: &Rig, port: u16, window: u64, arrival: Arrival) -> Result<Duration> {
-    let mut still = Duration::ZERO;
+/// Sends windows of datagrams to a service, never more than one ahead of what the node has received: none is lost.
+pub(crate) fn send_windows(rig: &Rig, port: u16, window: u64) -> Result<()> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     let data = [0x33; DATAGRAM];
@@ -85,24 +75,12 @@ pub(crate) fn send_windows(rig: &Rig, port: u16, window: u64, arrival: Arrival) 
     mark.connect(rig.node.udp(7)?)?;
     mark.set_read_timeout(Some(Duration::from_millis(500)))?;
     for _ in 0..WINDOWS {
-        let start = Instant::now();
-        if arrival == Arrival::AtOnce {
-            rig.node.board().pause()?;
-        }
         for _ in 0..window {
             socket.send_to(&data, rig.node.udp(port)?).context("sending")?;
         }
-        mark.send(b"m")?;
-        if arrival == Arrival::AtOnce {
-            rig.node.board().resume()?;
-            still += start.elapsed();
-        }
         wait::until("the end of a window", PATIENCE, || {
-            if mark.recv(&mut [0; 10]).is_ok() {
-                return Ok(Some(()));
-            }
             mark.send(b"m")?;
-            Ok(None)
+            Ok(mark.recv(&mut [0; 10]).ok())
         })?;
         if port == 7 {
             for _ in 0..window {
@@ -110,5 +88,5 @@ pub(crate) fn send_windows(rig: &Rig, port: u16, window: u64, arrival: Arrival) 
             }
         }
     }
-    Ok(still)
+    Ok(())
 }

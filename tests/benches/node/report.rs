@@ -12,12 +12,10 @@ use serde_json::{Map, Value, json};
 pub(crate) enum Goal {
     /// There is none.
     None,
-    /// No more than this.
+    /// This or less.
     AtMost(f64),
-    /// No less than this.
+    /// This or more.
     AtLeast(f64),
-    /// No further than this from nothing, either way.
-    Within(f64),
 }
 
 /// One measured figure.
@@ -67,7 +65,6 @@ impl Report {
                 Goal::None => ("", String::new(), ""),
                 Goal::AtMost(bound) => ("<=", number(bound), if *value <= bound { "met" } else { "NOT MET" }),
                 Goal::AtLeast(bound) => (">=", number(bound), if *value >= bound { "met" } else { "NOT MET" }),
-                Goal::Within(bound) => ("+-", number(bound), if value.abs() <= bound { "met" } else { "NOT MET" }),
             };
             let value = number(*value);
             let _ = writeln!(out, "{name:<44} {value:>12} {unit:<8} {sign:>2}{bound:>8} {verdict:<8} {linux:>14}");

@@ -1,9 +1,13 @@
 //! What busy workloads on cores 1 to 3 change for the network, which is core 0's.
 //!
 //! A virtual board with four busy cores wants more processors than a small host has, and by the clock it is then the host's
-//! scheduler that is measured. So this counts core 0's instructions for each frame and each ping, with a plugin of QEMU: they
-//! tell whatever the workloads do to core 0 by locks, interrupts and shared queues. What cores do to each other through
+//! scheduler and the lock of QEMU's devices that are measured (on two processors 30 to 65 % of the throughput was left, and 60 to 90 % with one busy
+//! core, each core on a processor of its own). So this counts core 0's instructions for each frame and each ping, with a plugin of QEMU:
+//! they tell whatever the workloads do to core 0 by locks, interrupts and shared queues. What cores do to each other through
 //! caches and memory no emulator tells. Idle and busy take turns in one boot; the median of the ratios of neighbours counts.
+//!
+//! There all cores take turns in one thread: what comes while others have theirs is handled at once, so busy cores make a frame
+//! cheaper, and slow ones (memory) much. Only that it gets dearer would be the workloads' doing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,14 +20,14 @@ use tests::lab::{Lab, say};
 use tests::node::{PATIENCE, Rig};
 use tests::shell;
 
-use crate::instructions::{Arrival, FRAMES, WINDOW, send_windows};
+use crate::instructions::{FRAMES, WINDOW, send_windows};
 use crate::network::{PINGS, round_trips};
 use crate::report::{Goal, Report, median};
 
 const ROUNDS: usize = 5;
 /// How long core 0 is watched without traffic, to know what it does anyway.
 const REST: Duration = Duration::from_secs(2);
-/// How much what a frame or a ping costs may change, in per cent, either way.
+/// How much more a frame or a ping may cost, in per cent.
 const CHANGE_MAX: f64 = 5.0;
 
 /// Core 0's instructions for one of each.
@@ -51,16 +55,12 @@ pub(crate) fn influence(report: &mut Report) -> Result<()> {
         let mut pairs = Vec::new();
         for round in 0..ROUNDS {
             let beside = || {
-                shell::run(&rig.node, &format!("workload start {workload} cores=1-3 id=burn"))?;
-                let labels = [("id", "burn"), ("state", "running")];
-                rig.node.wait_for_metric("three busy cores", PATIENCE, |metrics| {
-                    Ok((metrics.sum("minipirack_workload_state", &labels) == 3.0).then_some(0.0))
-                })?;
-                let before = counter.of_core(1)?;
-                let costs = costs(&rig, &counter, Cores::Busy)?;
-                ensure!(counter.of_core(1)? > before + 1e6, "core 1 did nothing");
-                shell::run(&rig.node, "workload stop burn")?;
-                Ok::<_, anyhow::Error>(costs)
+                beside(&rig, workload, || {
+                    let before = counter.of_core(1)?;
+                    let costs = costs(&rig, &counter, Cores::Busy)?;
+                    ensure!(counter.of_core(1)? > before + 1e6, "core 1 did nothing");
+                    Ok(costs)
+                })
             };
             let (idle, busy) = if round % 2 == 0 {
                 let idle = costs(&rig, &counter, Cores::Idle)?;
@@ -78,29 +78,40 @@ pub(crate) fn influence(report: &mut Report) -> Result<()> {
         let change = |pick: &dyn Fn(&Costs) -> f64| {
             median(pairs.iter().map(|(idle, busy)| (pick(busy) / pick(idle) - 1.0) * 100.0).collect())
         };
-        report.add(rows[0], "% more", change(&|costs| costs.received), Goal::Within(CHANGE_MAX), "");
-        report.add(rows[1], "% more", change(&|costs| costs.echoed), Goal::Within(CHANGE_MAX), "");
-        report.add(rows[2], "% more", change(&|costs| costs.ping), Goal::Within(CHANGE_MAX), "");
+        report.add(rows[0], "% more", change(&|costs| costs.received), Goal::AtMost(CHANGE_MAX), "");
+        report.add(rows[1], "% more", change(&|costs| costs.echoed), Goal::AtMost(CHANGE_MAX), "");
+        report.add(rows[2], "% more", change(&|costs| costs.ping), Goal::AtMost(CHANGE_MAX), "");
     }
     Ok(())
+}
+
+/// Does something while a workload keeps cores 1 to 3 busy.
+fn beside<T>(rig: &Rig, workload: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    shell::run(&rig.node, &format!("workload start {workload} cores=1-3 id=burn"))?;
+    let labels = [("id", "burn"), ("state", "running")];
+    rig.node.wait_for_metric("three busy cores", PATIENCE, |metrics| {
+        Ok((metrics.sum("minipirack_workload_state", &labels) == 3.0).then_some(0.0))
+    })?;
+    let value = act()?;
+    shell::run(&rig.node, "workload stop burn")?;
+    Ok(value)
 }
 
 fn costs(rig: &Rig, counter: &Counter, cores: Cores) -> Result<Costs> {
     let (at_rest, elapsed) = counter.count(cores, || {
         std::thread::sleep(REST);
-        Ok(Duration::ZERO)
+        Ok(())
     })?;
     let per_second = at_rest / elapsed;
     // What the work itself took, without what core 0 does anyway in that time.
-    let of = |work: &dyn Fn() -> Result<Duration>| {
+    let of = |work: &dyn Fn() -> Result<()>| {
         let (count, elapsed) = counter.count(cores, work)?;
         Ok::<_, anyhow::Error>(count - per_second * elapsed)
     };
-    // All at once: cores that take turns let frames gather while another one has its turn, and many at once cost less each.
-    let marks = of(&|| send_windows(rig, 9, 0, Arrival::AtOnce))?;
-    let received = of(&|| send_windows(rig, 9, WINDOW, Arrival::AtOnce))? - marks;
-    let echoed = of(&|| send_windows(rig, 7, WINDOW, Arrival::AtOnce))? - marks;
-    let pings = of(&|| round_trips(56).map(|_| Duration::ZERO))?;
+    let marks = of(&|| send_windows(rig, 9, 0))?;
+    let received = of(&|| send_windows(rig, 9, WINDOW))? - marks;
+    let echoed = of(&|| send_windows(rig, 7, WINDOW))? - marks;
+    let pings = of(&|| round_trips(56).map(drop))?;
     Ok(Costs { received: received / FRAMES as f64, echoed: echoed / FRAMES as f64, ping: pings / f64::from(PINGS) })
 }
 
@@ -138,14 +149,13 @@ impl Counter {
         Ok(u64::from_le_bytes(count.try_into()?) as f64)
     }
 
-    /// Returns how many instructions core 0 executes during `work`, which returns how long the node stood still in it, and how
-    /// long that takes in the node's time, in seconds.
-    fn count(&self, cores: Cores, work: impl FnOnce() -> Result<Duration>) -> Result<(f64, f64)> {
+    /// Returns how many instructions core 0 executes during `work`, and how long that takes in the node's time, in seconds.
+    fn count(&self, cores: Cores, work: impl FnOnce() -> Result<()>) -> Result<(f64, f64)> {
         let all = || (0..4).map(|core| self.of_core(core)).sum::<Result<f64>>();
         let (before, all_before, start) = (self.of_core(0)?, all()?, Instant::now());
-        let still = work()?;
+        work()?;
         let elapsed = match cores {
-            Cores::Idle => start.elapsed().saturating_sub(still).as_secs_f64(),
+            Cores::Idle => start.elapsed().as_secs_f64(),
             Cores::Busy => (all()? - all_before) / 1e9,
         };
         Ok((self.of_core(0)? - before, elapsed))
