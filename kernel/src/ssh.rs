@@ -60,7 +60,10 @@ pub(crate) fn prepare(
     }
     let mut random = start_random(config, board, rng, entry_ticks);
     let host_key = match &config.rack_secret {
-        Some(secret) => HostKey::derive(&secret.0, &board_context(config, board)),
+        Some(secret) => {
+            let name = config.name.as_deref().unwrap_or_default();
+            HostKey::of_board(&secret.0, board.serial, board.mac.unwrap_or_default(), name)
+        }
         None => HostKey::random(&mut random),
     };
     let fingerprint = host_key.public().fingerprint();
@@ -96,17 +99,6 @@ fn start_random(config: &Config, board: &BoardFacts, rng: Option<&mut Rng<'_>>, 
     }
     let times = [entry_ticks.to_le_bytes(), Instant::now().as_ticks().to_le_bytes(), board.serial.to_le_bytes()];
     Random::from_parts(&[&seed, secret, times.as_flattened()])
-}
-
-/// Returns what tells this node from all others of the rack, and stays the same.
-fn board_context(config: &Config, board: &BoardFacts) -> Vec<u8> {
-    let mut context = board.serial.to_be_bytes().to_vec();
-    context.extend_from_slice(&board.mac.unwrap_or_default());
-    if board.serial == 0 {
-        // An emulated board: all have the same address too.
-        context.extend_from_slice(config.name.as_deref().unwrap_or_default().as_bytes());
-    }
-    context
 }
 
 /// Serves one client after the other. Never returns. There is one of this for each place.

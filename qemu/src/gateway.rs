@@ -125,9 +125,17 @@ impl Gateway {
     /// When the system has no more sockets.
     pub fn connect(&self, target: Target) -> Result<UnixStream> {
         let (ours, theirs) = UnixStream::pair().context("no socket pair")?;
-        ours.set_nonblocking(true)?;
-        self.order(Order::Connect(ours, target))?;
+        self.join(ours, target)?;
         Ok(theirs)
+    }
+
+    /// Connects a stream that somebody has the other end of to a port of a node, as [`connect`](Self::connect) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn join(&self, stream: UnixStream, target: Target) -> Result<()> {
+        stream.set_nonblocking(true)?;
+        self.order(Order::Connect(stream, target))
     }
 
     /// Has a TCP port of the gateway's address lead to `host`, for nodes.

@@ -61,7 +61,7 @@ impl Content {
     pub(crate) fn files(&self) -> Result<Boot> {
         // What the user wrote comes first: building takes longer.
         let line = command_line::compose(self.cmdline.as_deref().unwrap_or_default())?;
-        let archive = self.node_files.pack(&line)?;
+        let archive = self.node_files.pack(&line, None)?;
         let built = if self.no_build {
             qemu::build::existing()?
         } else {

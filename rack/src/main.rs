@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `firmware` | the Pi's own firmware files |
 //! | `flash` | an image put on a card |
+//! | `fleet` | nodes, real and virtual ones: found, asked, told |
 //! | `image` | what a board boots, and the image of a card |
 //! | `netboot` | a directory that boards boot from over the network |
 //! | `node_files` | what a node is given: node.toml, keys, files |
@@ -19,6 +20,7 @@
 mod annotate;
 mod firmware;
 mod flash;
+mod fleet;
 mod image;
 mod netboot;
 mod node_files;
@@ -30,12 +32,13 @@ mod virtual_rack;
 mod workloads;
 
 use std::env;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::annotate::Annotator;
 use crate::progress::Progress;
@@ -65,6 +68,7 @@ Examples:
   cargo run -- netboot /srv/tftp                   the same for boards that boot from the network
   cargo run -- symbolize < report.txt              names for the addresses of a real board's crash report
   cargo run -- up 3                                a rack of three virtual nodes; ps, console NODE, down
+  cargo run -- run --all status                    a command on every node, virtual or real
   cargo run -- bench                               measures a virtual node";
 
 #[derive(Debug, Subcommand)]
@@ -79,23 +83,47 @@ enum Action {
     Netboot(netboot::Options),
     /// Says what a node would say about a node.toml; fails when that is anything.
     Check(CheckOptions),
-    /// Runs one virtual node: its console on this terminal, its ports on localhost. The default command.
-    Run(run::Options),
+    /// Boots one virtual node: its console on this terminal, its ports on localhost. The default command.
+    Boot(run::Options),
     /// Starts a rack of virtual nodes on one network, and waits until they are up.
     Up(virtual_rack::UpOptions),
     /// Lists the racks that are up, their nodes, and the ports that lead to them.
     Ps(virtual_rack::PsOptions),
     /// Connects this terminal to the console of a node of a rack.
     Console(virtual_rack::ConsoleOptions),
+    /// Lists nodes, virtual ones and those on this network: how they are and what they run.
+    Ls(fleet::LsOptions),
+    /// Shows the log lines of nodes as one log, and follows them.
+    Logs(fleet::LogsOptions),
+    /// Lists nodes for Prometheus: printed, in a file, or served.
+    Targets(fleet::TargetsOptions),
+    /// Prints what makes a shell complete this program's commands: bash, zsh, fish, elvish, powershell.
+    Completions(CompletionsOptions),
+    /// Has a board's LED blink, to find it among others.
+    Blink(fleet::BlinkOptions),
+    /// Runs a command of the nodes' shell on one, several or all nodes, over SSH.
+    Run(fleet::RunOptions),
     /// Ends a rack.
     Down(virtual_rack::DownOptions),
     /// What `up` starts in the background.
     #[command(hide = true)]
     Supervise(virtual_rack::SupervisorOptions),
+    /// What OpenSSH is given to reach a virtual node.
+    #[command(hide = true)]
+    Dial(fleet::DialOptions),
     /// Puts function names and source lines to the addresses of a crash report on standard input.
     Symbolize(SymbolizeOptions),
     /// Measures a virtual node (boot, ping, throughput, HTTP, idle cost). Takes minutes.
     Bench(BenchOptions),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example, for bash:\n  cargo build && target/debug/rack completions bash > ~/.local/share/bash-completion/completions/rack"
+)]
+struct CompletionsOptions {
+    /// The shell.
+    shell: Shell,
 }
 
 #[derive(Debug, Args)]
@@ -121,7 +149,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.action {
         None => run::run(&cli.run),
-        Some(Action::Run(options)) => run::run(&options),
+        Some(Action::Boot(options)) => run::run(&options),
+        Some(Action::Run(options)) => fleet::run(&options),
         Some(Action::Build) => build(),
         Some(Action::Check(options)) => {
             node_files::check(&options.file).map(|is_good| if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -134,6 +163,12 @@ fn main() -> ExitCode {
         Some(Action::Console(options)) => virtual_rack::console(&options),
         Some(Action::Down(options)) => virtual_rack::down(&options),
         Some(Action::Supervise(options)) => virtual_rack::supervise(&options),
+        Some(Action::Ls(options)) => fleet::ls(&options),
+        Some(Action::Logs(options)) => fleet::logs(&options),
+        Some(Action::Targets(options)) => fleet::targets(&options),
+        Some(Action::Completions(options)) => completions(&options),
+        Some(Action::Blink(options)) => fleet::blink(&options),
+        Some(Action::Dial(options)) => fleet::dial(&options),
         Some(Action::Symbolize(options)) => symbolize(options.elf),
         Some(Action::Bench(options)) => bench(&options.arguments),
     };
@@ -151,6 +186,13 @@ fn build() -> Result<ExitCode> {
     let built = progress.follow(|line| qemu::build::kernel(line))?;
     progress::say(&format!("{}\n{}\n{}", built.image.display(), built.packed.display(), built.elf.display()));
     progress::say(&progress::sizes(&built.sizes));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn completions(options: &CompletionsOptions) -> Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(options.shell, &mut Cli::command(), "rack", &mut script);
+    io::stdout().write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -177,8 +219,6 @@ fn bench(arguments: &[String]) -> Result<ExitCode> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -187,12 +227,12 @@ mod tests {
     }
 
     #[test]
-    fn run_is_the_default_command() {
+    fn boot_is_the_default_command() {
         let short = Cli::try_parse_from(["rack", "--name", "x", "--append", "log=debug"]).unwrap();
         assert!(short.action.is_none());
         assert_eq!(short.run.command_line(), "name=x log=debug");
-        let long = Cli::try_parse_from(["rack", "run", "--name", "x", "--cmdline", "log=debug"]).unwrap();
-        let Some(Action::Run(options)) = long.action else { unreachable!("run was asked for") };
+        let long = Cli::try_parse_from(["rack", "boot", "--name", "x", "--cmdline", "log=debug"]).unwrap();
+        let Some(Action::Boot(options)) = long.action else { unreachable!("boot was asked for") };
         assert_eq!(options.command_line(), "name=x log=debug");
     }
 

@@ -1,14 +1,14 @@
 //! What a node is given besides its kernel: node.toml, keys and files, in an archive that the firmware or QEMU puts into its
 //! memory.
 
-mod secret;
+pub(crate) mod secret;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use config::{AUTHORIZED_KEYS, Config, MAX_SSH_KEYS, NODE_TOML, RACK_KEY};
+use config::{AUTHORIZED_KEYS, Config, MAX_SSH_KEYS, NODE_TOML, RACK_KEY, RackSecret};
 
 use crate::progress::say;
 use crate::workloads;
@@ -46,17 +46,33 @@ pub(crate) struct Archive {
     pub(crate) bytes: Option<Vec<u8>>,
     /// Whether there is something in it that not everybody may read.
     pub(crate) has_secret: bool,
+    /// The rack secret, by whichever way it was given.
+    pub(crate) rack_secret: Option<RackSecret>,
+}
+
+/// What this program gives to nodes by itself.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnKeys {
+    /// A public key, a line as ssh-keygen writes it.
+    pub(crate) user_key: String,
+    /// A rack secret, for who has given none: 64 hexadecimal digits.
+    pub(crate) rack_secret: String,
 }
 
 impl NodeFiles {
-    /// Reads everything and packs it, telling the user what the node would say about it and its command line.
+    /// Reads everything and packs it, together with `own` keys, telling the user what the node would say about it and its command line.
     ///
     /// # Errors
     /// What can't be read, or does not fit.
-    pub(crate) fn pack(&self, command_line: &str) -> Result<Archive> {
+    pub(crate) fn pack(&self, command_line: &str, own: Option<&OwnKeys>) -> Result<Archive> {
         let toml = self.config.as_deref().map(read).transpose()?;
-        let keys = self.keys()?;
-        let secret = self.rack_secret.as_deref().map(secret::find).transpose()?;
+        let keys = self.keys(own.map(|own| own.user_key.as_str()))?;
+        let mut secret = self.rack_secret.as_deref().map(secret::find).transpose()?;
+        if let (None, Some(own)) = (&secret, own) {
+            let given = config::Files { node_toml: toml.as_deref(), ..config::Files::default() };
+            let is_given = Config::read(given, command_line.as_bytes()).rack_secret.is_some();
+            secret = (!is_given).then(|| own.rack_secret.clone() + "\n");
+        }
         let files = config::Files {
             node_toml: toml.as_deref(),
             authorized_keys: keys.as_deref().map(str::as_bytes),
@@ -76,12 +92,12 @@ impl NodeFiles {
             entries.push((format!("{FILES}/{}", file_name(path)?), PUBLIC, read(path)?));
         }
         let has_secret = known.rack_secret.is_some() || known.mqtt.password.is_some();
-        Ok(Archive { bytes: pack(&entries)?, has_secret })
+        Ok(Archive { bytes: pack(&entries)?, has_secret, rack_secret: known.rack_secret })
     }
 
     /// Returns all keys, one a line.
-    fn keys(&self) -> Result<Option<String>> {
-        let mut lines = Vec::new();
+    fn keys(&self, own: Option<&str>) -> Result<Option<String>> {
+        let mut lines: Vec<String> = own.map(|key| key.trim().to_owned()).into_iter().collect();
         for path in &self.ssh_key {
             let text = fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
             lines.extend(public_keys(&text).with_context(|| format!("{}", path.display()))?);

@@ -75,7 +75,7 @@ impl Options {
 
     /// Writes the archive for the node into a file that only this user reads and that ends with the program.
     fn archive(&self) -> Result<Option<NamedTempFile>> {
-        let Some(bytes) = self.node_files.pack(&self.command_line())?.bytes else { return Ok(None) };
+        let Some(bytes) = self.node_files.pack(&self.command_line(), None)?.bytes else { return Ok(None) };
         let mut file = NamedTempFile::new().context("no file for the node's settings")?;
         file.write_all(&bytes).context("the node's settings can't be written")?;
         Ok(Some(file))

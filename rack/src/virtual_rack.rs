@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | `up`, `down`, `ps`, `console` | the commands |
+//! | `keys` | the keys that `up` makes for a rack |
 //! | `place` | where a rack's files are, and the lock that says whether it lives |
 //! | `plan` | what a rack is made of |
 //! | `protocol` | what commands and the supervisor say to each other |
@@ -12,11 +13,12 @@
 
 mod console;
 mod down;
+mod keys;
 mod members;
-mod place;
+pub(crate) mod place;
 mod plan;
 mod probe;
-mod protocol;
+pub(crate) mod protocol;
 mod ps;
 mod supervisor;
 mod up;

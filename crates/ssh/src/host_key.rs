@@ -1,8 +1,10 @@
 //! The node's own key, by which its users know it.
 
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
-use base64ct::{Base64Unpadded, Encoding};
+use base64ct::{Base64, Base64Unpadded, Encoding};
 use ed25519_dalek::{Signer, SigningKey};
 use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
@@ -26,6 +28,15 @@ impl PublicKey {
     /// Returns the key as it is sent (RFC 8709, section 4).
     pub(crate) fn blob(&self) -> [u8; BLOB_LEN] {
         with_type(&self.0)
+    }
+
+    /// Returns the key as it stands in files of OpenSSH: `ssh-ed25519 AAAA...`.
+    #[must_use]
+    pub fn to_openssh(&self) -> String {
+        let mut buffer = [0; BLOB_LEN.div_ceil(3) * 4];
+        // The buffer has the right length.
+        let text = Base64::encode(&self.blob(), &mut buffer).unwrap_or_default();
+        ["ssh-ed25519 ", text].concat()
     }
 
     /// Returns the key's fingerprint, `SHA256:` and 43 characters, as `ssh-keygen -l` shows it.
@@ -60,6 +71,19 @@ impl HostKey {
         // Fails for more than 8 kB.
         let _ = Hkdf::<Sha256>::new(Some(PURPOSE), secret).expand(board, &mut seed);
         Self(SigningKey::from_bytes(&seed))
+    }
+
+    /// Derives the key of a board: from its serial number (0 if it has none), its Ethernet address (zeros if the firmware has
+    /// told none), and its name. The name counts only for an emulated board, which has no serial number and the address of
+    /// all others.
+    #[must_use]
+    pub fn of_board(secret: &[u8], serial: u64, mac: [u8; 6], name: &str) -> Self {
+        let mut context = Vec::from(serial.to_be_bytes());
+        context.extend_from_slice(&mac);
+        if serial == 0 {
+            context.extend_from_slice(name.as_bytes());
+        }
+        Self::derive(secret, &context)
     }
 
     /// Makes up a key.
@@ -100,10 +124,11 @@ mod tests {
         let line = include_str!("../tests/keys/example.pub");
         let expected = include_str!("../tests/keys/example.fingerprint");
         let mut blob = [0; BLOB_LEN];
-        base64ct::Base64::decode(line.split(' ').nth(1).unwrap(), &mut blob).unwrap();
+        Base64::decode(line.split(' ').nth(1).unwrap(), &mut blob).unwrap();
         let key = PublicKey(blob[BLOB_LEN - 32..].try_into().unwrap());
         assert_eq!(key.blob(), blob);
         assert_eq!(key.fingerprint().to_string(), expected.trim());
+        assert_eq!(key.to_openssh(), line.trim().trim_end_matches(" example"));
     }
 
     #[test]
@@ -112,5 +137,11 @@ mod tests {
         assert_eq!(key("secret", "a"), key("secret", "a"));
         assert_ne!(key("secret", "a"), key("secret", "b"));
         assert_ne!(key("secret", "a"), key("secreT", "a"));
+        let board = |serial, mac, name: &str| HostKey::of_board(b"secret", serial, [mac; 6], name).public();
+        // The name of a real board may change; emulated ones have nothing else.
+        assert_eq!(board(1, 2, "a"), board(1, 2, "b"));
+        assert_ne!(board(0, 2, "a"), board(0, 2, "b"));
+        assert_ne!(board(1, 2, "a"), board(1, 3, "a"));
+        assert_ne!(board(1, 2, "a"), board(2, 2, "a"));
     }
 }

@@ -24,20 +24,47 @@ pub(super) fn find(choice: &str) -> Result<String> {
     read(&path)
 }
 
-/// Returns where the user's own secret is: in the configuration directory (XDG Base Directory Specification).
+/// Returns where the user's own secret is.
 fn own_path() -> Result<PathBuf> {
+    Ok(directory()?.join("rack.key"))
+}
+
+/// Returns the user's configuration directory for racks (XDG Base Directory Specification), which may not exist.
+///
+/// # Errors
+/// When the user has no home.
+pub(crate) fn directory() -> Result<PathBuf> {
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let directory = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")));
     let directory = directory.context("neither XDG_CONFIG_HOME nor HOME is set: name a file with --rack-secret")?;
-    Ok(directory.join("minipirack").join("rack.key"))
+    Ok(directory.join("minipirack"))
+}
+
+/// Makes up a secret.
+///
+/// # Errors
+/// When the system has no random numbers.
+pub(crate) fn random() -> Result<String> {
+    let mut secret = [0; LEN];
+    // The same source that ssh-keygen has, by way of the kernel's interface for everybody (random(4)).
+    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut secret)).context("no random numbers")?;
+    Ok(secret.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Reads the secret that `choice` names, as [`find`] does.
+///
+/// # Errors
+/// When it can't be read or is none.
+pub(crate) fn bytes(choice: &str) -> Result<[u8; LEN]> {
+    let text = find(choice)?;
+    let known = Config::read(Files { rack_key: Some(text.as_bytes()), ..Files::default() }, b"");
+    known.rack_secret.map(|secret| secret.0).context("no rack secret")
 }
 
 /// Makes a secret.
 fn make(path: &Path) -> Result<PathBuf> {
     let fails = || format!("{} can't be made", path.display());
-    let mut secret = [0; LEN];
-    // The same source that ssh-keygen has, by way of the kernel's interface for everybody (random(4)).
-    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut secret)).context("no random numbers")?;
+    let text = random()?;
     if let Some(directory) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).with_context(fails)?;
     }
@@ -48,7 +75,6 @@ fn make(path: &Path) -> Result<PathBuf> {
         }
         file => file.with_context(fails)?,
     };
-    let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     writeln!(file, "{text}").with_context(fails)?;
     say(&format!("made a rack secret: {}; next time: --rack-secret own", path.display()));
     Ok(path.to_owned())

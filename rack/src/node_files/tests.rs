@@ -20,16 +20,16 @@ fn everything_is_in_the_archive_under_the_names_that_the_node_looks_for() {
         rack_secret: Some(secret.display().to_string()),
         file: vec![write("data", "content")],
     };
-    let archive = files.pack("").unwrap();
+    let archive = files.pack("", None).unwrap();
     let bytes = archive.bytes.unwrap();
     let found: Vec<_> =
         initramfs::files(&bytes).map(|file| file.map(|file| (file.name, file.content.len())).unwrap()).collect();
     assert_eq!(found, [("node.toml", 18), ("authorized_keys", 89), ("rack.key", 65), ("files/data", 7)]);
     assert!(archive.has_secret);
-    assert!(NodeFiles { rack_secret: None, ..files.clone() }.pack("").is_ok_and(|archive| !archive.has_secret));
+    assert!(NodeFiles { rack_secret: None, ..files.clone() }.pack("", None).is_ok_and(|archive| !archive.has_secret));
     let twice = NodeFiles { file: [files.file.clone(), files.file.clone()].concat(), ..files };
-    assert!(twice.pack("").unwrap_err().to_string().contains("two files with the name files/data"));
-    let none = NodeFiles::default().pack("name=a").unwrap();
+    assert!(twice.pack("", None).unwrap_err().to_string().contains("two files with the name files/data"));
+    let none = NodeFiles::default().pack("name=a", None).unwrap();
     assert!(none.bytes.is_none() && !none.has_secret);
 }
 
@@ -38,7 +38,7 @@ fn what_does_not_fit_is_refused_with_its_size() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("big");
     fs::write(&path, vec![0; initramfs::LEN_MAX]).unwrap();
-    let error = NodeFiles { file: vec![path], ..NodeFiles::default() }.pack("").unwrap_err().to_string();
+    let error = NodeFiles { file: vec![path], ..NodeFiles::default() }.pack("", None).unwrap_err().to_string();
     assert!(error.contains("which takes 262144: files/big 262144"), "{error}");
 }
 

@@ -278,7 +278,8 @@ impl Member {
     }
 }
 
-fn target(number: u8, port: u16) -> Target {
+/// Returns where a port of a node is.
+pub(super) fn target(number: u8, port: u16) -> Target {
     Target { mac: Plan::mac(number), address: SocketAddrV4::new(Plan::address(number), port) }
 }
 

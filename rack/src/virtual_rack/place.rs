@@ -126,6 +126,16 @@ impl Place {
         self.directory.join("node.cpio")
     }
 
+    /// The private key that commands of this user have for the nodes; there is none if the nodes are read-only.
+    pub(crate) fn user_key(&self) -> PathBuf {
+        self.directory.join("ssh_key")
+    }
+
+    /// The nodes' host keys, as OpenSSH reads them.
+    pub(crate) fn known_hosts(&self) -> PathBuf {
+        self.directory.join("known_hosts")
+    }
+
     /// Takes the lock that says that the rack lives; `None` when somebody has it. It is kept by whoever has the file open,
     /// so it can be handed to a child, and no death leaves it behind.
     ///

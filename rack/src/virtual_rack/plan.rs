@@ -73,10 +73,9 @@ impl Plan {
         }
     }
 
-    /// Returns a node's command line.
+    /// Returns a node's command line. It always has the name, which tells the host keys of emulated boards apart.
     pub(crate) fn node_command_line(&self, number: u8) -> String {
-        let name = self.prefix.as_ref().map(|_| format!("name={} ", self.name(number)));
-        format!("{}{}", name.unwrap_or_default(), self.command_line)
+        format!("name={} {}", self.name(number), self.command_line).trim_end().to_owned()
     }
 
     /// Returns the network.
@@ -129,7 +128,7 @@ pub(crate) mod tests {
         assert_eq!(names.len(), usize::from(NODES_MAX));
         assert_eq!(Plan::address(1), Ipv4Addr::new(10, 77, 0, 11));
         assert_eq!(Plan::address(NODES_MAX), Ipv4Addr::new(10, 77, 0, 110));
-        assert_eq!(plan.node_command_line(2), "log=debug");
+        assert_eq!(plan.node_command_line(2), "name=pi-123457 log=debug");
         plan.prefix = Some("web".into());
         assert_eq!((plan.name(2), plan.node_command_line(2)), ("web-2".into(), "name=web-2 log=debug".into()));
     }

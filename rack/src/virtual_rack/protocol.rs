@@ -1,5 +1,5 @@
-//! What commands and the supervisor say to each other: one line of JSON each way. After a console was granted, the connection is the
-//! node's serial line.
+//! What commands and the supervisor say to each other: one line of JSON each way. After a console or a port was granted, the connection
+//! is the node's serial line, or the one to that port.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,6 +31,13 @@ pub(crate) enum Request {
     Console {
         /// The node.
         node: String,
+    },
+    /// Connect to a TCP port of a node. Whether it accepts shows when the connection is used: it ends if not.
+    Connect {
+        /// The node, as for its console.
+        node: String,
+        /// The port.
+        port: u16,
     },
 }
 

@@ -18,7 +18,7 @@ use qemu::switch::Capture;
 use qemu::switch::dhcp::Leases;
 use qemu::{Console, Gateway, Qemu, Switch};
 
-use super::members::{Members, Wiring};
+use super::members::{self, Members, Wiring};
 use super::place::{Place, RackName};
 use super::plan::{GATEWAY, PREFIX_LEN, Plan};
 use super::protocol::{self, Answer, Request, State, Status};
@@ -134,10 +134,21 @@ impl Rack {
                     let is_there = matches!(found.state, State::Starting | State::Up);
                     self.members.node(found.number).filter(|_| is_there)
                 });
-                let Some(node) = console else { return protocol::send(&mut stream, &refusal(&status, &node)) };
+                let Some(node) = console else {
+                    return protocol::send(&mut stream, &refusal(&status, &node, "console"));
+                };
                 protocol::send(&mut stream, &Answer::Done)?;
                 stream.set_read_timeout(None)?;
                 attach(stream, node.console())
+            }
+            Request::Connect { node, port } => {
+                let status = self.status();
+                let running = status.find(&node).filter(|found| matches!(found.state, State::Starting | State::Up));
+                let Some(found) = running else {
+                    return protocol::send(&mut stream, &refusal(&status, &node, "network"));
+                };
+                protocol::send(&mut stream, &Answer::Done)?;
+                self.wiring.gateway.join(stream, members::target(found.number, port))
             }
         }
     }
@@ -157,12 +168,13 @@ impl Rack {
     }
 }
 
-fn refusal(status: &Status, wanted: &str) -> Answer {
+/// Says why a node's console or network can't be had.
+fn refusal(status: &Status, wanted: &str, what: &str) -> Answer {
     let names = || status.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(", ");
     Answer::Refused(match status.find(wanted) {
         Some(node) => {
             let why = node.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
-            format!("{} has no console now, it is {}{why}", node.name, node.state.name())
+            format!("{} has no {what} now, it is {}{why}", node.name, node.state.name())
         }
         None => format!("there is no node {wanted:?}; there are {}, also by number or address", names()),
     })

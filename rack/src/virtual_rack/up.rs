@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use qemu::{Machine, NicKind, Qemu};
 
+use super::keys::{self, Keys};
 use super::place::{Place, RackName};
 use super::plan::{NODES_MAX, Plan};
 use super::protocol::{self, Request, State, Status};
@@ -52,6 +53,10 @@ pub(crate) struct Options {
     append: String,
     #[command(flatten)]
     node_files: NodeFiles,
+    /// Gives the nodes no key, so that nothing can be changed over the network. Otherwise `run` and other commands have one of
+    /// their own, which ends with the rack.
+    #[arg(long, conflicts_with = "ssh_key")]
+    read_only: bool,
     /// TCP ports of each node that a free port of 127.0.0.1 leads to.
     #[arg(long, value_name = "PORT,...", value_delimiter = ',', default_value = "22,80")]
     forward: Vec<u16>,
@@ -79,7 +84,8 @@ pub(crate) fn up(options: &Options) -> Result<ExitCode> {
     if place.lock()?.is_none() {
         bail!(is_up(&place));
     }
-    let archive = options.node_files.pack(&options.append)?.bytes;
+    let own = if options.read_only { None } else { Keys::make()? };
+    let archive = options.node_files.pack(&options.append, own.as_ref().map(|own| &own.for_nodes))?;
     let qemu = match Qemu::find() {
         Ok(qemu) => qemu,
         Err(_) => Progress::start("installing QEMU").follow(|line| Qemu::find_or_install(line))?,
@@ -92,9 +98,15 @@ pub(crate) fn up(options: &Options) -> Result<ExitCode> {
     };
     let Some(lock) = place.lock()? else { bail!(is_up(&place)) };
     place.make()?;
-    let plan = options.plan(&place, built.image, archive.is_some())?;
-    if let Some(bytes) = archive {
+    let plan = options.plan(&place, built.image, archive.bytes.is_some())?;
+    if let Some(bytes) = archive.bytes {
         write_private(&place.archive(), &bytes)?;
+    }
+    if let Some(own) = own {
+        write_private(&place.user_key(), own.private.as_bytes())?;
+    }
+    if let Some(secret) = archive.rack_secret {
+        write_private(&place.known_hosts(), keys::known_hosts(&plan, &secret).as_bytes())?;
     }
     if options.foreground { foreground(&place, plan, lock) } else { background(&place, &plan, lock) }
 }
@@ -220,7 +232,11 @@ fn show(status: &Status) -> Result<()> {
         "default" => String::new(),
         name => format!(" --rack {}", progress::quoted(name)),
     };
-    writeln!(out, "\nconsole: cargo run -- console{rack} 1    list: cargo run -- ps    end: cargo run -- down{rack}")?;
+    writeln!(
+        out,
+        "\nconsole: cargo run -- console{rack} 1    commands: cargo run -- run{rack} --all status\n\
+         list: cargo run -- ps    end: cargo run -- down{rack}"
+    )?;
     Ok(())
 }
 

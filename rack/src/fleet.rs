@@ -1,0 +1,37 @@
+//! Nodes, real and virtual ones alike: found, asked, told.
+//!
+//! | module | what |
+//! |---|---|
+//! | `node` | one node, and the ways to it: a connection, a page, a command |
+//! | `stream` | a connection, to whichever kind of node |
+//! | `http` | one page asked for, within a time |
+//! | `ssh` | one command over SSH, within a time |
+//! | `look` | what a node says of itself |
+//! | `ls`, `run`, `logs`, `blink`, `targets` | the commands |
+//! | `parallel`, `interrupt` | many nodes at once; Ctrl-C |
+//! | `dial` | the hidden command that takes OpenSSH to a virtual node |
+//! | `selection` | which nodes a command is about |
+//! | `lan` | nodes of this machine's network, by mDNS |
+
+mod blink;
+mod dial;
+mod http;
+mod interrupt;
+mod lan;
+mod logs;
+mod look;
+mod ls;
+mod node;
+mod parallel;
+mod run;
+mod selection;
+mod ssh;
+mod stream;
+mod targets;
+
+pub(crate) use self::blink::{Options as BlinkOptions, blink};
+pub(crate) use self::dial::{Options as DialOptions, dial};
+pub(crate) use self::logs::{Options as LogsOptions, logs};
+pub(crate) use self::ls::{Options as LsOptions, ls};
+pub(crate) use self::run::{Options as RunOptions, run};
+pub(crate) use self::targets::{Options as TargetsOptions, targets};

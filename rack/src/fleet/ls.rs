@@ -1,0 +1,170 @@
+//! `ls`: every node there is, how it is, and what is wrong with the rack as a whole.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::look::{Look, shown};
+use super::node::Node;
+use super::parallel;
+use super::selection::{self, Login, Selection};
+use crate::progress::say;
+
+/// What is listed.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    /// As JSON: an object with a list of nodes and a list of warnings.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    selection: Selection,
+}
+
+/// Lists nodes. Fails when there are none, or one does not answer.
+pub(crate) fn ls(options: &Options) -> Result<ExitCode> {
+    let nodes = options.selection.all(&Login::default())?;
+    let looks: Vec<Seen> = parallel::map(&nodes, |node| Look::at(node).map_err(|error| format!("{error:#}")));
+    let warnings = warnings(&nodes, &looks);
+    let mut out = io::stdout().lock();
+    if options.json {
+        let list: Vec<Value> = nodes.iter().zip(&looks).map(|(node, look)| entry(node, look)).collect();
+        writeln!(out, "{:#}", json!({ "nodes": list, "warnings": warnings }))?;
+    } else if nodes.is_empty() {
+        return Err(selection::nothing(&options.selection));
+    } else {
+        out.write_all(table(&nodes, &looks).as_bytes())?;
+        out.flush()?;
+        warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+    }
+    Ok(if looks.iter().all(Result::is_ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a node has said, or why it has not.
+type Seen = std::result::Result<Look, String>;
+
+fn entry(node: &Node, look: &Seen) -> Value {
+    let mut entry = json!({
+        "node": node.name,
+        "address": node.address.ip(),
+        "origin": node.origin.to_string(),
+        "number": node.number,
+        "board": node.board,
+        "version": node.version,
+        "error": look.as_ref().err(),
+    });
+    if let Ok(look) = look {
+        entry["board"] = look.board.as_str().into();
+        entry["version"] = look.version.as_str().into();
+        entry["uptime_s"] = look.uptime.as_secs().into();
+        entry["read_only"] = look.is_read_only.into();
+        entry["valid"] = look.is_valid.into();
+        entry["invalid_reasons"] = look.reasons.clone().into();
+        entry["faults"] = look.faults.clone().into();
+        let workloads = look.workloads.iter();
+        entry["workloads"] =
+            workloads.map(|w| json!({ "id": w.id, "spec": w.spec, "state": w.state, "reason": w.reason })).collect();
+    }
+    entry
+}
+
+fn table(nodes: &[Node], looks: &[Seen]) -> String {
+    let heading = ["node", "where", "address", "board", "version", "up for", "health", "workloads"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for (node, look) in nodes.iter().zip(looks) {
+        let mut row = vec![node.name.clone(), node.origin.to_string(), node.address.ip().to_string()];
+        row.extend(match look {
+            Ok(look) => {
+                [look.board.clone(), look.version.clone(), shown(look.uptime), look.health(), look.work()].to_vec()
+            }
+            Err(_) => {
+                let version = node.version.clone().unwrap_or_else(|| "-".into());
+                [node.board.clone(), version, "-".into(), "DOES NOT ANSWER".into(), "-".into()].to_vec()
+            }
+        });
+        rows.push(row);
+    }
+    lined_up(&rows)
+}
+
+/// Returns rows with their columns below each other.
+pub(super) fn lined_up(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Returns what a person should know, each with the nodes' names.
+fn warnings(nodes: &[Node], looks: &[Seen]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (node, look) in nodes.iter().zip(looks) {
+        if let Err(error) = look {
+            warnings.push(format!("{} ({}) does not answer: {error}", node.name, node.address.ip()));
+        }
+    }
+    let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut names: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
+    for (node, look) in nodes.iter().zip(looks) {
+        names.entry(&node.name).or_default().push(node);
+        let version = look.as_ref().map_or(node.version.as_deref(), |look| Some(look.version.as_str()));
+        if let Some(version) = version {
+            versions.entry(version).or_default().push(&node.name);
+        }
+    }
+    if versions.len() > 1 {
+        let parts: Vec<_> =
+            versions.iter().map(|(version, names)| format!("{version}: {}", names.join(", "))).collect();
+        warnings.push(format!("not all nodes run the same image; {}", parts.join("; ")));
+    }
+    for (name, same) in names.iter().filter(|(_, same)| same.len() > 1) {
+        let places: Vec<_> = same.iter().map(|node| format!("{} ({})", node.address.ip(), node.origin)).collect();
+        warnings.push(format!(
+            "{} nodes are called {name}: {}; say which by --rack NAME or --lan",
+            same.len(),
+            places.join(", ")
+        ));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::look::tests::look;
+    use super::super::node::tests::node;
+    use super::*;
+
+    #[test]
+    fn what_does_not_answer_is_listed_and_named() {
+        let nodes = [node("pi-1", 1), node("pi-2", 2)];
+        let looks = [Ok(look()), Err("no answer within 3.0 s".to_owned())];
+        let text = table(&nodes, &looks);
+        let expected = "\
+node  where      address     board            version      up for  health           workloads
+pi-1  rack test  10.77.0.11  Raspberry Pi 3B  0.1.0 (abc)  1m 1s   throttled        cpu load=5%; kv (failed)
+pi-2  rack test  10.77.0.12  raspi3b          -            -       DOES NOT ANSWER  -
+";
+        assert_eq!(text, expected);
+        assert_eq!(warnings(&nodes, &looks), ["pi-2 (10.77.0.12) does not answer: no answer within 3.0 s"]);
+        let entry = entry(&nodes[1], &looks[1]);
+        assert_eq!((&entry["node"], &entry["error"]), (&json!("pi-2"), &json!("no answer within 3.0 s")));
+    }
+
+    #[test]
+    fn other_versions_and_equal_names_are_told() {
+        let nodes = [node("pi-1", 1), node("pi-1", 2)];
+        let looks = [Ok(look()), Ok(Look { version: "0.2.0".into(), ..look() })];
+        let expected = [
+            "not all nodes run the same image; 0.1.0 (abc): pi-1; 0.2.0: pi-1",
+            "2 nodes are called pi-1: 10.77.0.11 (rack test), 10.77.0.12 (rack test); say which by --rack NAME or --lan",
+        ];
+        assert_eq!(warnings(&nodes, &looks), expected);
+    }
+}
