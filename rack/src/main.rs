@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `experiment` | nodes, workloads, faults and what is expected, from one file |
 //! | `firmware` | the Pi's own firmware files |
 //! | `flash` | an image put on a card |
 //! | `fleet` | nodes, real and virtual ones: found, asked, told |
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod annotate;
+mod experiment;
 mod firmware;
 mod flash;
 mod fleet;
@@ -105,6 +107,8 @@ enum Action {
     Run(fleet::RunOptions),
     /// Ends a rack.
     Down(virtual_rack::DownOptions),
+    /// Checks an experiment (nodes, workloads, faults and what is expected, in one file) and shows what it would do.
+    Experiment(experiment::Options),
     /// What `up` starts in the background.
     #[command(hide = true)]
     Supervise(virtual_rack::SupervisorOptions),
@@ -162,6 +166,7 @@ fn main() -> ExitCode {
         Some(Action::Ps(options)) => virtual_rack::ps(&options),
         Some(Action::Console(options)) => virtual_rack::console(&options),
         Some(Action::Down(options)) => virtual_rack::down(&options),
+        Some(Action::Experiment(options)) => experiment::experiment(&options),
         Some(Action::Supervise(options)) => virtual_rack::supervise(&options),
         Some(Action::Ls(options)) => fleet::ls(&options),
         Some(Action::Logs(options)) => fleet::logs(&options),
