@@ -9,8 +9,10 @@
 //! | `protocol` | what commands and the supervisor say to each other |
 //! | `supervisor` | the process that owns network and nodes |
 //! | `members` | the nodes: started one after the other, watched, ended together |
+//! | `activity` | how exact the nodes' timers are |
 //! | `probe` | whether a node answers |
 
+mod activity;
 mod console;
 mod down;
 mod keys;

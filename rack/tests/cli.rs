@@ -26,7 +26,7 @@ fn output_of(mut command: Command, input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// `rack run` on a terminal of its own.
+/// The tool on a terminal of its own.
 struct Session {
     child: Child,
     keyboard: File,

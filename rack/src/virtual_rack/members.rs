@@ -12,6 +12,7 @@ use qemu::switch::Capture;
 use qemu::switch::dhcp::Leases;
 use qemu::{Gateway, Machine, Network, NicKind, Node, NodeConfig, Qemu, Switch, Target, UsbNet};
 
+use super::activity::Activity;
 use super::place::Place;
 use super::plan::{Plan, mac_text};
 use super::probe;
@@ -25,14 +26,6 @@ const LOOK: Duration = Duration::from_millis(50);
 const WATCH: Duration = Duration::from_millis(250);
 /// The share of a core that a node uses is that of so many looks, or of up to twice as many.
 const SAMPLE_LOOKS: u32 = 20;
-/// How late the timers of an idle node may be. Measured on two cores: 15 idle nodes take 60 % of a core without, see ARCHITECTURE.
-const IDLE_SLACK: Duration = Duration::from_millis(4);
-/// A node is idle when so many looks in a row have seen
-const IDLE_LOOKS: u32 = 8;
-/// no more frames than this at its port, in both directions: an idle rack says something now and then,
-const IDLE_FRAMES: u64 = 4;
-/// and no more than this time of a core used: QEMU takes 10 ms for nothing on a quiet machine, and three times that on a busy one.
-const IDLE_CPU: Duration = Duration::from_millis(50);
 /// Of a console's past, in bytes, kept for who connects.
 const CONSOLE_KEPT: usize = 64 * 1024;
 /// What is shown of why QEMU ended.
@@ -59,15 +52,6 @@ struct Life {
     /// Processor time used, and when that was looked at: earlier, and last.
     samples: [Option<(Duration, Instant)>; 2],
     activity: Activity,
-}
-
-/// What tells whether a node is idle.
-#[derive(Default)]
-struct Activity {
-    frames: u64,
-    used: Duration,
-    /// Looks in a row that have seen nothing to speak of.
-    quiet_looks: u32,
 }
 
 /// What nodes are plugged into.
@@ -102,9 +86,8 @@ impl Members {
     pub(super) fn start(&self, qemu: &Qemu, place: &Place, wiring: &Wiring) {
         let queue: Mutex<VecDeque<&Member>> = Mutex::new(self.nodes.iter().collect());
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let cores = thread::available_parallelism().map_or(1, usize::from);
         thread::scope(|scope| {
-            for _ in 0..cores.max(2) {
+            for _ in 0..cores().max(2) {
                 scope.spawn(|| {
                     while let Some(member) = next().filter(|_| !self.is_ending()) {
                         if let Err(error) = self.start_one(member, qemu, place, wiring) {
@@ -180,17 +163,12 @@ impl Members {
             if self.is_ending() {
                 return;
             }
-            let counts = switch.counts();
+            if !self.plan.is_precise {
+                self.set_timers(switch);
+            }
             for member in &self.nodes {
                 let mut life = member.life();
-                let Some(node) = life.node.clone() else { continue };
-                if life.state == State::Up && !self.plan.is_precise {
-                    let port = switch.port_of(Plan::mac(member.number)).and_then(|port| counts.get(&port));
-                    life.activity.look(&node, port.map_or(0, |counts| counts.rx_frames + counts.tx_frames));
-                }
-                if life.state == State::Ended {
-                    continue;
-                }
+                let Some(node) = life.node.clone().filter(|_| life.state != State::Ended) else { continue };
                 if let Ok(Some(status)) = node.try_wait() {
                     life.error = Some(format!("QEMU ended with {status}{}", last_words(&node.messages())));
                     life.state = State::Ended;
@@ -199,6 +177,28 @@ impl Members {
                 }
             }
             thread::sleep(WATCH);
+        }
+    }
+
+    /// Has the timers of nodes that are up be as exact as [`activity`](super::activity) wants them.
+    fn set_timers(&self, switch: &Switch) {
+        let counts = switch.counts();
+        let mut up = Vec::new();
+        for member in &self.nodes {
+            let mut life = member.life();
+            if let (State::Up, Some(node)) = (life.state, life.node.clone()) {
+                let port = switch.port_of(Plan::mac(member.number)).and_then(|port| counts.get(&port));
+                let frames = port.map_or(0, |counts| counts.rx_frames + counts.tx_frames);
+                life.activity.look(frames, node.cpu_time().unwrap_or_default());
+                up.push((member, node, life.activity.is_busy()));
+            }
+        }
+        let busy = up.iter().filter(|(.., is_busy)| *is_busy).count();
+        for (member, node, _) in up {
+            if let Some(slack) = member.life().activity.set(busy, cores()) {
+                // Where the system does not allow it, nodes cost more.
+                let _ = node.set_timer_slack(slack);
+            }
         }
     }
 
@@ -256,22 +256,6 @@ impl Members {
     }
 }
 
-impl Activity {
-    /// Has an idle node's timers be late, and those of one that has something to do be exact.
-    fn look(&mut self, node: &Node, frames: u64) {
-        let used = node.cpu_time().unwrap_or_default();
-        let is_quiet = frames.saturating_sub(self.frames) <= IDLE_FRAMES && used.saturating_sub(self.used) <= IDLE_CPU;
-        (self.frames, self.used) = (frames, used);
-        let was_idle = self.quiet_looks >= IDLE_LOOKS;
-        self.quiet_looks = if is_quiet { self.quiet_looks.saturating_add(1) } else { 0 };
-        let is_idle = self.quiet_looks >= IDLE_LOOKS;
-        if is_idle != was_idle {
-            // Where the system does not allow it, idle nodes cost more.
-            let _ = node.set_timer_slack(if is_idle { IDLE_SLACK } else { Duration::ZERO });
-        }
-    }
-}
-
 impl Member {
     fn life(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
@@ -281,6 +265,10 @@ impl Member {
 /// Returns where a port of a node is.
 pub(super) fn target(number: u8, port: u16) -> Target {
     Target { mac: Plan::mac(number), address: SocketAddrV4::new(Plan::address(number), port) }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn last_words(messages: &str) -> String {

@@ -66,8 +66,8 @@ pub(crate) struct Options {
     /// Records the traffic in this directory for Wireshark: of each node, and all of it.
     #[arg(long, value_name = "DIRECTORY")]
     pcap: Option<PathBuf>,
-    /// Keeps the timers of idle nodes exact. Otherwise those of a node that has had nothing to do for two seconds are up to
-    /// 4 ms late until it has, so that it costs this machine less than half as much.
+    /// Keeps the timers of all nodes exact. Otherwise only those of nodes that have been busy for a second are, and when more than
+    /// two nodes per core of this machine are busy, those of none: they may be 4 ms late, which costs a fraction of the time.
     #[arg(long)]
     precise: bool,
     /// Stays in this terminal; Ctrl-C ends the rack.
