@@ -8,7 +8,7 @@ use telemetry::metrics::{Kind, Metric, Unit};
 use telemetry::sample::WorkloadCounts;
 
 /// Most counters and gauges that a workload can have of its own.
-pub const FIGURES_MAX: usize = 24;
+pub const FIGURES_MAX: usize = 28;
 /// Most histograms that a workload can have of its own.
 pub const HISTOGRAMS_MAX: usize = 2;
 

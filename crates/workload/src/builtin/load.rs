@@ -8,14 +8,17 @@
 //! |---|---|
 //! | `schedule` | when requests are due |
 //! | `pool` | which connection takes them, and what waits |
+//! | `retry`, `breaker` | trying again, and when not to |
 //! | `stream`, `datagram` | TCP and HTTP, UDP |
 //! | `http` | reading answers |
 //! | `tally`, `latencies` | what came of them |
 
+mod breaker;
 mod datagram;
 mod http;
 mod latencies;
 mod pool;
+mod retry;
 pub(in crate::builtin) mod schedule;
 mod stream;
 mod tally;
@@ -108,12 +111,34 @@ static TIMEOUT: Parameter = Parameter {
 
 static SEED: Parameter = Parameter {
     name: "seed",
-    help: "of random arrivals: the same seed, the same times",
+    help: "of random arrivals and pauses: the same seed, the same times",
     kind: Kind::Integer { min: 0, max: u64::MAX, default: 1, unit: Unit::Count },
 };
 
 static PARAMETERS: &[&Parameter] = &[
-    &PEER, &PROTOCOL, &RATE, &ARRIVALS, &ON, &OFF, &STEPS, &STEP, &SIZE, &PATH, &CONNECTIONS, &DURATION, &TIMEOUT, &SEED,
+    &PEER,
+    &PROTOCOL,
+    &RATE,
+    &ARRIVALS,
+    &ON,
+    &OFF,
+    &STEPS,
+    &STEP,
+    &SIZE,
+    &PATH,
+    &CONNECTIONS,
+    &DURATION,
+    &TIMEOUT,
+    &retry::RETRIES,
+    &retry::TRY_TIMEOUT,
+    &retry::BACKOFF,
+    &retry::JITTER,
+    &breaker::BREAKER,
+    &breaker::WINDOW,
+    &breaker::MIN,
+    &breaker::OPEN,
+    &breaker::PROBES,
+    &SEED,
 ];
 
 /// What to send, and where.
@@ -145,6 +170,8 @@ struct Settings<'a> {
     connections: usize,
     duration: Option<Duration>,
     timeout: Duration,
+    policy: retry::Policy,
+    breaker: Option<breaker::Limits>,
 }
 
 pub(super) static WORKLOAD: Load = Load;
@@ -176,6 +203,9 @@ impl Workload for Load {
         let (settings, mut schedule) = read(values);
         Box::pin(async move {
             match settings.protocol {
+                Protocol::Udp if settings.policy.retries > 0 || settings.breaker.is_some() => {
+                    Err(Failure::because("retries and breaker are for tcp and http: a datagram is sent once"))
+                }
                 Protocol::Udp => datagram::run(&settings, &mut schedule, context).await,
                 Protocol::Tcp | Protocol::Http => stream::run(&settings, &mut schedule, context).await,
             }
@@ -213,6 +243,8 @@ fn read(values: &Values) -> (Settings<'_>, Schedule) {
         connections: usize::try_from(number(&CONNECTIONS)).unwrap_or(1),
         duration: Some(time(&DURATION)).filter(|duration| duration.as_ticks() > 0),
         timeout: time(&TIMEOUT),
+        policy: retry::Policy::read(values, number(&SEED)),
+        breaker: breaker::Limits::read(values),
     };
     (settings, Schedule::new(plan, arrivals, number(&SEED)))
 }

@@ -4,6 +4,7 @@
 mod kv;
 mod load;
 mod pipeline;
+mod storm;
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;

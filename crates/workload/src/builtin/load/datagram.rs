@@ -100,7 +100,7 @@ pub(super) async fn run(
             Ok(peer) => break peer,
             Err(_) => tally.count(Event::Unreachable),
         }
-        tally.show(&context, context.now(), 0);
+        tally.show(&context, context.now(), 0, 0);
         context.sleep_until(context.now() + RETRY).await;
     };
     let bound = UdpSocket::bind(network, 0, SOCKET_DATAGRAMS, SOCKET_DATAGRAMS).await;
@@ -115,11 +115,8 @@ pub(super) async fn run(
     loop {
         let now = context.now();
         if now >= tick {
-            (0..flight.expire(now)).for_each(|_| {
-                tally.count(Event::TimedOut);
-                context.add_errors(1);
-            });
-            tally.show(&context, now, flight.len());
+            (0..flight.expire(now)).for_each(|_| tally.count(Event::TimedOut));
+            tally.show(&context, now, flight.len(), 0);
             context.progress();
             tick = now + TICK;
         }
@@ -157,7 +154,7 @@ pub(super) async fn run(
             socket.recv_with(|bytes, from, _| take(&mut tally, &mut flight, &context, bytes, from == peer, size));
         select(receive, Timer::at(wake)).await;
     }
-    tally.show(&context, context.now() + Duration::from_secs(1), 0);
+    tally.show(&context, context.now() + Duration::from_secs(1), 0, 0);
     Ok(())
 }
 
@@ -181,7 +178,6 @@ fn take(tally: &mut Tally, flight: &mut Flight, context: &Context<'_>, bytes: &[
         context.add_bytes(size as u64);
     } else {
         tally.count(Event::BadAnswer);
-        context.add_errors(1);
     }
 }
 

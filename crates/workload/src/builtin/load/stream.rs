@@ -15,7 +15,7 @@ use futures_util::stream::FuturesUnordered;
 use sockets::{SocketError, TcpSocket};
 
 use super::http::Reader;
-use super::pool::{CONNECTIONS_MAX, Pool};
+use super::pool::{CONNECTIONS_MAX, Order, Pool};
 use super::schedule::Schedule;
 use super::tally::Event;
 use super::{Protocol, Settings};
@@ -32,8 +32,10 @@ const TICK: Duration = Duration::from_millis(100);
 
 struct Generator<'a> {
     pool: Mutex<CriticalSectionRawMutex, Pool>,
-    /// The request that a connection is to send: when it was due.
-    orders: [Signal<CriticalSectionRawMutex, Instant>; CONNECTIONS_MAX],
+    /// What a connection is to send.
+    orders: [Signal<CriticalSectionRawMutex, Order>; CONNECTIONS_MAX],
+    /// A request is to be tried again.
+    failed: Signal<CriticalSectionRawMutex, ()>,
     /// Connections that were tried once.
     tried: Mutex<CriticalSectionRawMutex, Cell<usize>>,
     settings: &'a Settings<'a>,
@@ -51,8 +53,9 @@ pub(super) async fn run(
     context: Context<'_>,
 ) -> Result<(), Failure> {
     let generator = Box::new(Generator {
-        pool: Mutex::new(Pool::new(context.now(), settings.timeout)),
+        pool: Mutex::new(Pool::new(context.now(), settings.timeout, settings.policy.clone(), settings.breaker)),
         orders: [const { Signal::new() }; CONNECTIONS_MAX],
+        failed: Signal::new(),
         tried: Mutex::new(Cell::new(0)),
         settings,
         context,
@@ -67,7 +70,7 @@ pub(super) async fn run(
                 result = Err(Failure::because(error));
             }
         };
-        select(select(generator.offer(schedule), failed), generator.keep_time()).await;
+        select(select(generator.offer(schedule), failed), join(generator.keep_time(), generator.try_again())).await;
     }
     // The last second ends here.
     generator.show(context.now() + Duration::from_secs(1));
@@ -109,10 +112,8 @@ impl Generator<'_> {
                 self.context.pause().await;
                 since_pause = 0;
             }
-            let connection = self.lock().and_then(|mut pool| pool.offer(due, self.context.now()));
-            if let Some(order) = connection.and_then(|connection| self.orders.get(connection)) {
-                order.signal(due);
-            }
+            let order = self.lock().and_then(|mut pool| pool.offer(due, self.context.now()));
+            self.pass_on(order);
         }
         // What is under way is waited for, for as long as it may take.
         while self.lock().is_some_and(|pool| pool.under_way() > 0) {
@@ -121,6 +122,29 @@ impl Generator<'_> {
         if self.settings.duration.is_none() {
             // A rate of zero for ever: there is nothing to do but to be there.
             core::future::pending::<()>().await;
+        }
+    }
+
+    fn pass_on(&self, order: Option<(usize, Order)>) {
+        if let Some((connection, order)) = order
+            && let Some(connection) = self.orders.get(connection)
+        {
+            connection.signal(order);
+        }
+    }
+
+    /// Sends what has failed again, when its pause is over.
+    async fn try_again(&self) {
+        loop {
+            match self.lock().and_then(|pool| pool.pause_end()) {
+                Some(at) => {
+                    select(self.failed.wait(), Timer::at(at)).await;
+                }
+                None => self.failed.wait().await,
+            }
+            while let Some(order) = self.lock().and_then(|mut pool| pool.resume(self.context.now())) {
+                self.pass_on(Some(order));
+            }
         }
     }
 
@@ -135,14 +159,15 @@ impl Generator<'_> {
         if let Some(mut pool) = self.lock() {
             pool.expire(now);
             let under_way = pool.under_way() as u64;
-            pool.tally.show(&self.context, now, under_way);
+            let breaker = pool.breaker_state(now);
+            pool.tally.show(&self.context, now, under_way, breaker);
             self.context.progress();
         }
     }
 
     /// Keeps a connection and sends what is ordered on it.
     async fn keep_connection(&self, index: usize) -> Result<(), SocketError> {
-        let Some(order) = self.orders.get(index) else { return Ok(()) };
+        let Some(orders) = self.orders.get(index) else { return Ok(()) };
         let mut socket = TcpSocket::open(self.context.env().network(), RING_LEN, RING_LEN).await?;
         let mut reader = Box::new(Reader::new());
         let mut number = (index as u64) << 48;
@@ -162,7 +187,7 @@ impl Generator<'_> {
             }
             wait = BACKOFF.0;
             *reader = Reader::new();
-            while self.send_one(index, order, &mut socket, &mut reader, &mut number).await {}
+            while self.send_one(index, orders, &mut socket, &mut reader, &mut number).await {}
         }
     }
 
@@ -189,22 +214,26 @@ impl Generator<'_> {
     async fn send_one(
         &self,
         index: usize,
-        order: &Signal<CriticalSectionRawMutex, Instant>,
+        orders: &Signal<CriticalSectionRawMutex, Order>,
         socket: &mut TcpSocket,
         reader: &mut Reader,
         number: &mut u64,
     ) -> bool {
         let waiting = self.lock().and_then(|mut pool| pool.take(index, self.context.now()));
-        let due = match waiting {
-            Some(due) => due,
+        let order = match waiting {
+            Some(order) => order,
             // A peer that closes a connection that has nothing to do does no harm, unless its turn has just come.
-            None => match select(order.wait(), socket.read_with(|_| (0, ()))).await {
-                Either::First(due) => due,
+            None => match select(orders.wait(), socket.read_with(|_| (0, ()))).await {
+                Either::First(order) => order,
                 Either::Second(_) if self.lock().is_some_and(|mut pool| pool.withdraw(index)) => return false,
-                Either::Second(_) => order.wait().await,
+                Either::Second(_) => orders.wait().await,
             },
         };
+        let request = order.request;
         self.count(Event::Sent);
+        if request.tries > 0 {
+            self.count(Event::Retried);
+        }
         *number += 1;
         let exchange = async {
             match self.settings.protocol {
@@ -216,16 +245,17 @@ impl Generator<'_> {
             }
         };
         let late = (Err(Event::TimedOut), false);
-        let (result, is_open) = with_deadline(due + self.settings.timeout, exchange).await.unwrap_or(late);
+        let deadline = self.lock().map_or(request.due, |pool| pool.deadline(request, self.context.now()));
+        let (result, is_open) = with_deadline(deadline, exchange).await.unwrap_or(late);
         let now = self.context.now();
         if let Some(mut pool) = self.lock() {
-            pool.finish(due, now, result);
+            pool.finish(order, now, result);
         }
         if result.is_ok() {
-            self.context.add_operation(now.checked_duration_since(due).unwrap_or(Duration::MIN));
+            self.context.add_operation(now.checked_duration_since(request.due).unwrap_or(Duration::MIN));
             self.context.add_bytes(self.settings.size as u64);
         } else {
-            self.context.add_errors(1);
+            self.failed.signal(());
         }
         if !is_open {
             socket.abort();

@@ -32,27 +32,39 @@ pub(super) enum Event {
     Unreachable,
     /// A datagram came for which nobody waits (any more).
     Late,
+    /// A request was sent again.
+    Retried,
+    /// The circuit breaker did not let it pass.
+    Rejected,
+    /// The circuit breaker has opened.
+    Opened,
 }
 
 /// How many kinds of events there are.
-const EVENTS: usize = Event::Late as usize + 1;
+const EVENTS: usize = Event::Opened as usize + 1;
+/// What ends a request without a good answer.
+const FAILURES: [Event; 5] = [Event::TimedOut, Event::Overload, Event::BadAnswer, Event::Lost, Event::Rejected];
 /// Quantiles that are shown, in millionths.
 const QUANTILES: [u64; 4] = [500_000, 900_000, 990_000, 999_000];
 
 /// First the events in their order, then what [`Tally::show`] sets.
 pub(super) static FIGURES: &[Metric] = &[
     counter("minipirack_load_offered_total", Unit::Count, "Requests that were due by the plan."),
-    counter("minipirack_load_sent_total", Unit::Count, "Requests that were sent."),
+    counter("minipirack_load_sent_total", Unit::Count, "Requests that were sent, each time that they were."),
     counter("minipirack_load_completed_total", Unit::Count, "Requests that were answered as they should be."),
-    counter("minipirack_load_timeouts_total", Unit::Count, "Requests that were not answered in time, sent or still waiting."),
+    counter("minipirack_load_timeouts_total", Unit::Count, "Requests that were not answered in time, at the last try or still waiting."),
     counter("minipirack_load_overload_total", Unit::Count, "Requests that were dropped because too many were waiting."),
-    counter("minipirack_load_bad_answers_total", Unit::Count, "Answers with an error status or with wrong data."),
-    counter("minipirack_load_lost_total", Unit::Count, "Requests whose connection was lost."),
+    counter("minipirack_load_bad_answers_total", Unit::Count, "Requests whose last answer had an error status or wrong data."),
+    counter("minipirack_load_lost_total", Unit::Count, "Requests whose connection was lost at the last try."),
     counter("minipirack_load_connections_total", Unit::Count, "Connections that were made."),
     counter("minipirack_load_refused_total", Unit::Count, "Connections that were refused or not answered."),
     counter("minipirack_load_unreachable_total", Unit::Count, "Times that the peer was not known or no way led there."),
     counter("minipirack_load_late_total", Unit::Count, "Answers for which nobody was waiting any more."),
-    gauge("minipirack_load_under_way", Unit::Count, "Requests that are sent or waiting."),
+    counter("minipirack_load_retries_total", Unit::Count, "Times that a request was sent again."),
+    counter("minipirack_load_rejected_total", Unit::Count, "Requests that the circuit breaker did not let pass."),
+    counter("minipirack_load_breaker_openings_total", Unit::Count, "Times that the circuit breaker has opened."),
+    gauge("minipirack_load_breaker", Unit::Count, "State of the circuit breaker: 0 closed or none, 1 half-open, 2 open."),
+    gauge("minipirack_load_under_way", Unit::Count, "Requests that are sent, waiting, or to be tried again."),
     gauge("minipirack_load_p50_seconds", Unit::Seconds, "Half of all latencies, from when a request was due, are at most this."),
     gauge("minipirack_load_p90_seconds", Unit::Seconds, "90 % of all latencies are at most this."),
     gauge("minipirack_load_p99_seconds", Unit::Seconds, "99 % of all latencies are at most this."),
@@ -75,6 +87,8 @@ pub(super) struct Tally {
     all: Latencies,
     second: Latencies,
     behind: Duration,
+    /// Failures that the workload's errors hold already.
+    shown_failures: u64,
     second_end: Instant,
 }
 
@@ -86,6 +100,7 @@ impl Tally {
             all: Latencies::new(),
             second: Latencies::new(),
             behind: Duration::MIN,
+            shown_failures: 0,
             second_end: now + Duration::from_secs(1),
         }
     }
@@ -119,11 +134,14 @@ impl Tally {
     }
 
     /// Sets the figures, those of the last second when one has passed.
-    pub(super) fn show(&mut self, context: &Context<'_>, now: Instant, under_way: u64) {
+    pub(super) fn show(&mut self, context: &Context<'_>, now: Instant, under_way: u64, breaker: u64) {
         for (index, count) in self.counts.iter().enumerate() {
             context.set(index, *count);
         }
-        context.set(EVENTS, under_way);
+        let failures = FAILURES.map(|event| self.of(event)).iter().sum();
+        context.add_errors(failures - core::mem::replace(&mut self.shown_failures, failures));
+        context.set(EVENTS, breaker);
+        context.set(EVENTS + 1, under_way);
         if now < self.second_end {
             return;
         }
@@ -131,7 +149,7 @@ impl Tally {
             let before = self.before.get(event as usize).copied().unwrap_or(0);
             self.of(event) - before
         };
-        let failed = [Event::TimedOut, Event::Overload, Event::BadAnswer, Event::Lost].map(last).iter().sum();
+        let failed = FAILURES.map(last).iter().sum();
         let [p50, p90, p99, p999] = self.all.quantiles(QUANTILES);
         let [last50, last99] = self.second.quantiles([QUANTILES[0], QUANTILES[2]]);
         let values = [
@@ -149,7 +167,7 @@ impl Tally {
             self.behind.as_micros(),
         ];
         for (index, value) in values.into_iter().enumerate() {
-            context.set(EVENTS + 1 + index, value);
+            context.set(EVENTS + 2 + index, value);
         }
         self.before = self.counts;
         self.second.clear();
