@@ -31,7 +31,10 @@ mod targets;
 
 pub(crate) use self::blink::{Options as BlinkOptions, blink};
 pub(crate) use self::dial::{Options as DialOptions, dial};
+pub(crate) use self::interrupt::Interrupt;
 pub(crate) use self::logs::{Options as LogsOptions, logs};
 pub(crate) use self::ls::{Options as LsOptions, ls};
 pub(crate) use self::run::{Options as RunOptions, run};
+pub(crate) use self::selection::{Login, Selection};
+pub(crate) use self::stream::Stream;
 pub(crate) use self::targets::{Options as TargetsOptions, targets};

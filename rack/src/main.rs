@@ -6,6 +6,7 @@
 //! | `firmware` | the Pi's own firmware files |
 //! | `flash` | an image put on a card |
 //! | `fleet` | nodes, real and virtual ones: found, asked, told |
+//! | `history` | what clients of a store see, checked for lost writes and linearizability |
 //! | `image` | what a board boots, and the image of a card |
 //! | `netboot` | a directory that boards boot from over the network |
 //! | `node_files` | what a node is given: node.toml, keys, files |
@@ -23,6 +24,7 @@ mod experiment;
 mod firmware;
 mod flash;
 mod fleet;
+mod history;
 mod image;
 mod netboot;
 mod node_files;
@@ -109,6 +111,8 @@ enum Action {
     Down(virtual_rack::DownOptions),
     /// Checks an experiment (nodes, workloads, faults and what is expected, in one file) and shows what it would do.
     Experiment(experiment::Options),
+    /// Has clients write to and read from key-value stores, and checks what they saw: is it linearizable, is a write lost?
+    History(history::Options),
     /// What `up` starts in the background.
     #[command(hide = true)]
     Supervise(virtual_rack::SupervisorOptions),
@@ -167,6 +171,7 @@ fn main() -> ExitCode {
         Some(Action::Console(options)) => virtual_rack::console(&options),
         Some(Action::Down(options)) => virtual_rack::down(&options),
         Some(Action::Experiment(options)) => experiment::experiment(&options),
+        Some(Action::History(options)) => history::history(&options),
         Some(Action::Supervise(options)) => virtual_rack::supervise(&options),
         Some(Action::Ls(options)) => fleet::ls(&options),
         Some(Action::Logs(options)) => fleet::logs(&options),
