@@ -89,6 +89,12 @@ impl Histogram {
         })
     }
 
+    /// Returns the buckets that have any time spans: the least span that a bucket is for, in µs, and how many it has.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+        let counts = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).enumerate();
+        counts.filter(|(_, count)| *count > 0).map(|(bucket, count)| (bucket_start(bucket), count))
+    }
+
     /// Gives `take` the number of time spans up to each bound of [`BOUND_BITS`] (as its power of two in µs), and last
     /// `None` with the number of all.
     ///
@@ -222,6 +228,13 @@ mod tests {
         assert_eq!(all[..3], [(Some(4), 2), (Some(5), 4), (Some(6), 5)]);
         assert_eq!(all.iter().find(|(b, _)| *b == Some(10)), Some(&(Some(10), 6)));
         assert_eq!(all[all.len() - 2..], [(Some(24), 6), (None, 8)]);
+    }
+
+    #[test]
+    fn buckets_that_have_any_are_told() {
+        let histogram = Histogram::new();
+        [3, 3, 1_003].iter().for_each(|us| histogram.record(*us));
+        assert_eq!(histogram.buckets().collect::<Vec<_>>(), [(3, 2), (992, 1)]);
     }
 
     #[test]

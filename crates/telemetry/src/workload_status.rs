@@ -59,6 +59,8 @@ impl WorkloadStatus {
 pub struct WorkloadView<'a> {
     /// Its status.
     pub status: WorkloadStatus,
+    /// What it has done up to this moment.
+    pub counts: WorkloadCounts,
     /// The time that its operations took.
     pub durations: &'a Histogram,
     /// What it counts besides operations, bytes and errors: counters and gauges.

@@ -306,6 +306,7 @@ impl Manager {
             // As long as there are slots.
             let _ = views.push(WorkloadView {
                 status,
+                counts: figures.read(),
                 durations: &figures.durations,
                 figures: workload.figures(),
                 values: &figures.own,

@@ -13,6 +13,7 @@ use crate::snapshot::Snapshot;
 
 pub mod events;
 mod faults;
+mod live;
 mod log;
 mod metrics;
 mod node;
@@ -81,6 +82,11 @@ pub static RESOURCES: &[Resource] = &[
         name: "workloads",
         help: "what the node runs, its figures, and whether they can be trusted",
         last: 0, write: |s, _, out| workloads::write(s, ITEM, out).map(|()| None),
+    },
+    Resource {
+        name: "live",
+        help: "what workloads have done up to this moment, and how long their operations took",
+        last: 0, write: live::write,
     },
     Resource { name: "network", help: "link, addresses, lease", last: 0, write: |s, _, out| node::write_network(s, out) },
     Resource {

@@ -132,6 +132,7 @@ impl Node {
             let has_own = status.name == "memory";
             WorkloadView {
                 status: status.clone(),
+                counts: WorkloadCounts { operations: durations.count(), ..WorkloadCounts::EMPTY },
                 durations,
                 figures: if has_own { &FIGURES } else { &[] },
                 values: &VALUES,

@@ -161,6 +161,23 @@ fn network_node_and_certificate_say_what_the_other_sinks_say() {
 }
 
 #[test]
+fn what_is_live_has_every_duration() {
+    let node = Node::at_work(2);
+    let (live, _) = get(&node, "live", 0);
+    let workloads = live["workloads"].as_array().unwrap();
+    assert_eq!((workloads.len(), &live["sample_us"]), (2, &2_000_000.into()));
+    for workload in workloads {
+        let numbers: Vec<u64> =
+            workload["durations_us"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
+        let (starts, counts): (Vec<u64>, Vec<u64>) = numbers.chunks(2).map(|pair| (pair[0], pair[1])).unzip();
+        assert!(starts.is_sorted() && counts.iter().all(|count| *count > 0), "{numbers:?}");
+        assert_eq!((counts.iter().sum::<u64>(), &workload["operations"]), (1000, &1000.into()));
+    }
+    assert_eq!(workloads[1]["figures"].as_object().unwrap().len(), 3, "{live}");
+    assert_eq!(get(&Node::just_started(), "live", 0).0["workloads"], serde_json::json!([]));
+}
+
+#[test]
 fn the_log_can_be_read_on_where_it_ended() {
     let mut node = Node::at_work(2);
     (0..40).for_each(|n| node.log.push(n, telemetry::Level::Info, 0, format_args!("\"{n}\"")));
