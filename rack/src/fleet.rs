@@ -6,6 +6,7 @@
 //! | `stream` | a connection, to whichever kind of node |
 //! | `http` | one page asked for, within a time |
 //! | `ssh` | one command over SSH, within a time |
+//! | `session` | a login that stays, for many commands |
 //! | `look` | what a node says of itself |
 //! | `ls`, `run`, `logs`, `blink`, `targets` | the commands |
 //! | `parallel`, `interrupt` | many nodes at once; Ctrl-C |
@@ -25,6 +26,7 @@ mod node;
 mod parallel;
 mod run;
 mod selection;
+mod session;
 mod ssh;
 mod stream;
 mod targets;
@@ -32,9 +34,23 @@ mod targets;
 pub(crate) use self::blink::{Options as BlinkOptions, blink};
 pub(crate) use self::dial::{Options as DialOptions, dial};
 pub(crate) use self::interrupt::Interrupt;
+pub(crate) use self::lan::plain;
 pub(crate) use self::logs::{Options as LogsOptions, logs};
+pub(crate) use self::look::Look;
 pub(crate) use self::ls::{Options as LsOptions, ls};
+pub(crate) use self::node::Node;
+pub(crate) use self::parallel::map as in_parallel;
 pub(crate) use self::run::{Options as RunOptions, run};
 pub(crate) use self::selection::{Login, Selection};
 pub(crate) use self::stream::Stream;
+pub(crate) use self::session::Session;
 pub(crate) use self::targets::{Options as TargetsOptions, targets};
+
+#[cfg(test)]
+pub(crate) mod tests {
+    //! Nodes for tests of others.
+
+    pub(crate) use super::look::tests::look;
+    pub(crate) use super::node::Origin;
+    pub(crate) use super::node::tests::node;
+}

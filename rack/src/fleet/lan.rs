@@ -115,7 +115,7 @@ fn rank(address: &SocketAddr) -> (u8, SocketAddr) {
 }
 
 /// Returns a text from the network without what a terminal would obey.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

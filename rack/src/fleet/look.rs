@@ -141,12 +141,12 @@ pub(crate) fn shown(time: Duration) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
     use super::*;
 
-    pub(in crate::fleet) fn look() -> Look {
+    pub(crate) fn look() -> Look {
         let who = r#"{"name":"pi-1","board":"Raspberry Pi 3B","version":"0.1.0","build":"abc","uptime_us":61000000,"read_only":false}"#;
         let sample = r#"{"at_us":1,"valid":false,"invalid_reasons":["throttled"],"faults":""}"#;
         let workloads = r#"[{"slot":0,"id":"cpu","spec":"cpu load=5%","state":"running","reason":"","runs":1},

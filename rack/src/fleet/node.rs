@@ -146,11 +146,11 @@ pub(super) fn dial_virtual(rack: &RackName, node: &str, port: u16) -> Result<Str
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Returns a node of a virtual rack that is not there.
-    pub(in crate::fleet) fn node(name: &str, number: u8) -> Node {
+    pub(crate) fn node(name: &str, number: u8) -> Node {
         Node {
             name: name.into(),
             address: ([10, 77, 0, 10 + number], HTTP).into(),

@@ -84,14 +84,9 @@ pub(super) fn run(
     is_cancelled: &dyn Fn() -> bool,
     show: &(dyn Fn(Kind, &str) + Sync),
 ) -> Result<Output> {
-    // It goes when ssh has ended.
-    let derived = match &node.access.hosts {
-        Hosts::OfSecret(secret) => Some(derived_hosts(node, secret)?),
-        _ => None,
-    };
-    let mut ssh = client(node, derived.as_ref().map(NamedTempFile::path))?;
-    // Of a group of its own: Ctrl-C is for whoever asked, who may have something to do before the end.
-    ssh.arg(command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    // The file goes when ssh has ended.
+    let (mut ssh, _hosts) = client_of(node)?;
+    ssh.arg(command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = ssh.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => anyhow!("ssh is not installed: install openssh-client"),
         _ => anyhow!("ssh can't be run: {error}"),
@@ -117,6 +112,18 @@ pub(super) fn run(
     }
     stderr.lines().for_each(|line| show(Kind::Error, line));
     Ok(Output { status: code, stdout, stderr })
+}
+
+/// Returns `ssh` with everything but the command, and a file of host keys that it needs until its end, if it does.
+pub(super) fn client_of(node: &Node) -> Result<(Command, Option<NamedTempFile>)> {
+    let derived = match &node.access.hosts {
+        Hosts::OfSecret(secret) => Some(derived_hosts(node, secret)?),
+        _ => None,
+    };
+    let mut ssh = client(node, derived.as_ref().map(NamedTempFile::path))?;
+    // Of a group of its own: Ctrl-C is for whoever asked, who may have something to do before the end.
+    ssh.process_group(0);
+    Ok((ssh, derived))
 }
 
 /// Returns `ssh` with everything but the command; `derived` is a file of host keys that were derived from a secret.
@@ -215,7 +222,7 @@ fn read_lines(from: impl Read, mut show: impl FnMut(&str)) -> String {
 }
 
 /// Returns what a failure of ssh means here, and what to do.
-fn explained(node: &Node, said: &str) -> String {
+pub(super) fn explained(node: &Node, said: &str) -> String {
     let is_virtual = matches!(node.origin, Origin::Rack(_));
     let has = |text: &str| said.contains(text);
     let what = if has("read-only") {
