@@ -2,8 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 fn check(file: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_rack")).args(["experiment", "--check"]).arg(file).output().unwrap()
@@ -31,7 +35,181 @@ fn what_is_wrong_is_told_with_its_place_and_an_exit_code() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
     assert!(said.contains("x.toml:2:1") && said.contains("did you mean 'phases'?"), "{said}");
-    // Not run by mistake, as long as nothing can be.
-    let output = Command::new(env!("CARGO_BIN_EXE_rack")).arg("experiment").arg(&file).output().unwrap();
-    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("--check"));
+}
+
+/// Where a test's racks and files are.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        qemu::build::kernel(&mut |_| ()).unwrap();
+        Self(tempfile::Builder::new().prefix("x").tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn rack(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rack"));
+        // An agent or keys of whoever runs the test are none of its business.
+        command.env("XDG_RUNTIME_DIR", self.0.path()).env("HOME", self.0.path()).env_remove("SSH_AUTH_SOCK");
+        command.current_dir(self.0.path()).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command and returns its exit status, what it printed, and what it complained of.
+    fn say(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let output = self.rack(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// Writes an experiment of a cpu workload on one or more nodes.
+    fn experiment(&self, count: u32, time: &str, rest: &str) -> String {
+        let file = self.path("x.toml");
+        let role = format!("[roles.a]\ncount = {count}\nworkloads = [\"cpu load=10%\"]\n");
+        fs::write(&file, format!("name = \"x\"\n{role}[[phases]]\nname = \"run\"\nfor = \"{time}\"\n{rest}")).unwrap();
+        file.to_str().unwrap().to_owned()
+    }
+
+    /// Starts a command, and waits until it says something on standard error.
+    fn start(&self, arguments: &[&str], until: &str) -> Child {
+        let log = self.path("stderr");
+        let child = self.rack(arguments).stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !fs::read_to_string(&log).unwrap().contains(until) {
+            assert!(Instant::now() < deadline, "no {until:?} in {}", fs::read_to_string(&log).unwrap());
+            thread::sleep(Duration::from_millis(50));
+        }
+        child
+    }
+
+    /// Waits for the end of a command that was started, and returns its exit status and what it has complained of.
+    fn end(&self, mut child: Child) -> (Option<i32>, String) {
+        let status = child.wait().unwrap();
+        (status.code(), fs::read_to_string(self.path("stderr")).unwrap())
+    }
+
+    /// Fails if anything runs or is disturbed on the nodes of rack e.
+    fn expect_clean(&self) {
+        let (status, out, errors) = self.say(&["run", "--rack", "e", "--all", "workload", "list"]);
+        assert!(status == Some(0) && !out.contains(" running "), "{out}{errors}");
+        let (_, out, errors) = self.say(&["run", "--rack", "e", "--all", "fault", "list"]);
+        assert_eq!(out.matches("no faults").count(), 2, "{out}{errors}");
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.say(&["down", "--all"]);
+    }
+}
+
+fn interrupt(child: &Child) {
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn a_pipeline_loses_its_workers_and_no_message() {
+    let place = Place::new();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/pipeline-worker-lost.toml");
+    let (status, out, errors) =
+        place.say(&["experiment", "--up", "--no-build", "--json", "x.json", file.to_str().unwrap()]);
+    assert_eq!(status, Some(0), "{out}{errors}");
+    assert!(out.contains("pipeline-worker-lost: met"), "{out}");
+    let report = fs::read_to_string(place.path("pipeline-worker-lost-report.html")).unwrap();
+    for part in
+        ["<td><code>delivered &gt;= 100%</code></td><td class=\"number\">100%</td>", "Latency of source", "worker[1]"]
+    {
+        assert!(report.contains(part), "no {part:?} in the report");
+    }
+    let json: Value = serde_json::from_slice(&fs::read(place.path("x.json")).unwrap()).unwrap();
+    assert_eq!((&json["result"], &json["seed"]), (&"met".into(), &7.into()));
+
+    // The sink has what the source has sent, by the figures that they gave, each at the last reading.
+    let last = |part: &str, id: &str, figure: &str| {
+        let nodes = json["nodes"].as_array().unwrap();
+        let node = nodes.iter().find(|node| node["part"] == part).unwrap();
+        node["series"]["workloads"][id].as_array().unwrap().last().unwrap()["figures"][figure].as_f64().unwrap()
+    };
+    assert_eq!((last("source", "source", "sent"), last("sink", "sink", "delivered")), (300.0, 300.0));
+    // Both workers worked, and the one that was reset has done so again.
+    assert!(last("worker[0]", "worker", "operations") > 20.0 && last("worker[1]", "worker", "operations") > 20.0);
+
+    let events = json["events"].as_array().unwrap();
+    let event = |text: &str| events.iter().find(|event| event["text"].as_str().unwrap().starts_with(text)).unwrap();
+    for (text, planned) in [("partition", 5.0), ("reset", 10.0)] {
+        let at = event(text)["at"].as_f64().unwrap();
+        assert!((planned..planned + 0.5).contains(&at), "{text} at {at}");
+    }
+    assert_eq!(event("is up again")["node"], "worker[0]");
+    // The rack of its own is gone.
+    assert_eq!(place.say(&["ps", "--json"]).1.trim(), "[]");
+}
+
+#[test]
+fn what_is_not_met_void_refused_or_interrupted_is_told_and_leaves_nothing() {
+    let place = Place::new();
+    let (status, _, errors) = place.say(&["up", "2", "--rack", "e", "--name", "web", "--no-build"]);
+    assert_eq!(status, Some(0), "{errors}");
+    let run = |file: &str, options: &[&str]| {
+        place.say(&[&["experiment", "--rack", "e", "--no-build"], options, &[file]].concat())
+    };
+
+    let expect = "[expect]\nthat = [\"errors == 0\", \"operations <= 1\"]\n";
+    let (status, out, errors) = run(&place.experiment(2, "2s", expect), &[]);
+    assert_eq!(status, Some(1), "{out}{errors}");
+    assert!(out.contains("met      errors == 0") && out.contains("NOT MET  operations <= 1"), "{out}");
+    place.expect_clean();
+
+    let (status, _, errors) = run(&place.experiment(3, "2s", expect), &[]);
+    assert!(status == Some(2) && errors.contains("role a needs 3 nodes, and 1 are missing"), "{errors}");
+
+    // Nodes that somebody uses are left alone.
+    place.say(&["run", "--rack", "e", "web-2", "workload", "start", "cpu", "load=5%", "id=mine"]);
+    place.say(&["run", "--rack", "e", "web-2", "fault", "add", "drop", "share=1%"]);
+    let file = place.experiment(
+        2,
+        "20s",
+        "[[faults]]\nat = \"1s\"\non = \"a[1]\"\nfault = \"partition for=60s\"\n[expect]\nthat = [\"errors == 0\"]\n",
+    );
+    let (status, _, errors) = run(&file, &[]);
+    assert_eq!(status, Some(2));
+    assert!(errors.contains("a[1] (web-2): fault drop share=1% (active), workload mine"), "{errors}");
+
+    // Ctrl-C while a node is cut off.
+    let child = place.start(&["experiment", "--rack", "e", "--force", &file], "partition for=60s");
+    thread::sleep(Duration::from_secs(1));
+    interrupt(&child);
+    let (status, errors) = place.end(child);
+    assert_eq!(status, Some(2), "{errors}");
+    place.expect_clean();
+
+    // A node that is started anew in the middle.
+    let child = place.start(&["experiment", "--rack", "e", &place.experiment(2, "30s", expect)], "run for 30.0 s");
+    place.say(&["run", "--rack", "e", "web-1", "reboot"]);
+    let (status, errors) = place.end(child);
+    assert_eq!(status, Some(2), "{errors}");
+    assert!(errors.contains("a[0] (web-1) was started anew, which was not planned"), "{errors}");
+    place.expect_clean();
+
+    // A node that disappears.
+    let child = place.start(&["experiment", "--rack", "e", &place.experiment(2, "30s", expect)], "run for 30.0 s");
+    let status: Value = serde_json::from_str(&place.say(&["ps", "--rack", "e", "--json"]).1).unwrap();
+    let pid = status[0]["nodes"][1]["pid"].to_string();
+    assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    let (status, errors) = place.end(child);
+    assert_eq!(status, Some(2), "{errors}");
+    assert!(errors.contains("a[1] (web-2) has not answered for 8s"), "{errors}");
+    let (_, out, _) = place.say(&["run", "--rack", "e", "web-1", "workload", "list"]);
+    assert!(!out.contains(" running "), "{out}");
+
+    // A rack of its own goes with its experiment.
+    let child =
+        place.start(&["experiment", "--up", "--no-build", &place.experiment(1, "30s", expect)], "run for 30.0 s");
+    interrupt(&child);
+    assert_eq!(place.end(child).0, Some(2));
+    let racks: Value = serde_json::from_str(&place.say(&["ps", "--json"]).1).unwrap();
+    assert_eq!(racks.as_array().unwrap().len(), 1, "{racks}");
 }

@@ -285,7 +285,7 @@ pub(crate) fn figures(workload: &str) -> impl Iterator<Item = String> {
 }
 
 /// Shortens the name of a metric of a workload: `minipirack_pipeline_lost_total` to `lost`.
-fn short_name(workload: &str, metric: &str) -> String {
+pub(super) fn short_name(workload: &str, metric: &str) -> String {
     let name = metric.strip_prefix("minipirack_").unwrap_or(metric);
     let name = name.strip_prefix("workload_").unwrap_or(name);
     let name = name.strip_prefix(workload).and_then(|rest| rest.strip_prefix('_')).unwrap_or(name);

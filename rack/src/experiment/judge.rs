@@ -1,0 +1,286 @@
+//! What a run has come to: measures of what nodes have told, and whether they are as expected.
+//!
+//! | module | what |
+//! |---|---|
+//! | `flow` | operations over time: throughput, gaps, failover |
+//! | `percentile` | how long operations took |
+
+pub(super) mod flow;
+pub(super) mod percentile;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use self::flow::Flow;
+use super::book::{self, Entry};
+use super::crew::Crew;
+use super::measure::{Aggregate, Comparison, Expectation, Kind, Measure, WHOLES, What};
+use super::series::{Track, Work};
+use super::timeline::Span;
+
+/// A value that was measured.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Measured {
+    /// `None` when there was nothing to measure.
+    pub(super) value: Option<f64>,
+    /// What has to be known with it.
+    pub(super) note: String,
+}
+
+impl Measured {
+    fn of(value: Option<f64>) -> Self {
+        Self { value, note: if value.is_some() { String::new() } else { "nothing was measured".into() } }
+    }
+}
+
+/// Whether something was as expected.
+#[derive(Clone, Debug)]
+pub(super) struct Verdict {
+    pub(super) expectation: Expectation,
+    pub(super) measured: Measured,
+    pub(super) is_met: bool,
+}
+
+/// A fault as it was: when it began and ended.
+#[derive(Clone, Debug)]
+pub(super) struct Disturbance {
+    pub(super) from: Instant,
+    /// What people call it.
+    pub(super) text: String,
+}
+
+/// What is judged.
+pub(super) struct Judge<'a> {
+    pub(super) crew: &'a Crew<'a>,
+    pub(super) tracks: Vec<&'a Track>,
+    pub(super) spans: &'a [Span],
+    pub(super) disturbances: Vec<Disturbance>,
+    /// What times are exact to.
+    pub(super) interval: Duration,
+}
+
+impl Judge<'_> {
+    /// Judges everything that is expected.
+    pub(super) fn all(&self) -> Vec<Verdict> {
+        let judge = |expectation: &Expectation| {
+            let measured = self.measure(&expectation.measure, expectation.kind);
+            let is_met = measured.value.is_some_and(|value| holds(value, expectation.comparison, expectation.value));
+            Verdict { expectation: expectation.clone(), measured, is_met }
+        };
+        self.crew.experiment.expectations.iter().map(judge).collect()
+    }
+
+    fn measure(&self, measure: &Measure, kind: Kind) -> Measured {
+        let whole = self.spans.first().zip(self.spans.last()).map(|(first, last)| (first.from, last.to));
+        let span = match &measure.phase {
+            Some(name) => self.spans.iter().find(|span| span.name == *name).map(|span| (span.from, span.to)),
+            None => whole,
+        };
+        match span {
+            Some((from, to)) => self.measure_in(measure, kind, from, to),
+            None => Measured { value: None, note: "this phase was not reached".into() },
+        }
+    }
+
+    /// Measures from one moment to another.
+    pub(super) fn measure_in(&self, measure: &Measure, kind: Kind, from: Instant, to: Instant) -> Measured {
+        match &measure.what {
+            What::Figure(name) => Measured::of(self.figure(measure, name, kind, from, to)),
+            What::Size => Measured::of(self.size(measure, from, to)),
+            What::Percentile(permille) => Measured::of(match measure.aggregate {
+                None => percentile::of(&self.durations(measure, from, to), *permille),
+                Some(aggregate) => {
+                    let second = |(from, to)| percentile::of(&self.durations(measure, from, to), *permille);
+                    fold(aggregate, flow::seconds(from, to).filter_map(second))
+                }
+            }),
+            What::Throughput => {
+                let flow = self.flow(measure);
+                Measured::of(match measure.aggregate {
+                    None => flow.rate(from, to),
+                    Some(aggregate) => {
+                        fold(aggregate, flow::seconds(from, to).filter_map(|(from, to)| flow.rate(from, to)))
+                    }
+                })
+            }
+            What::Gap => Measured::of(self.flow(measure).gap(from, to, self.interval)),
+            What::Failover => {
+                let ends: Vec<Instant> = self.spans.iter().map(|span| span.to).collect();
+                flow::failover(&self.flow(measure), &self.disturbances, (from, to), &ends, self.interval)
+            }
+        }
+    }
+
+    /// Returns a figure of all workloads that are meant: what a counter has counted, what a level was.
+    fn figure(&self, measure: &Measure, name: &str, kind: Kind, from: Instant, to: Instant) -> Option<f64> {
+        if kind == Kind::Share {
+            let whole = WHOLES.iter().find(|(part, _)| *part == name)?.1;
+            let (part, whole) = (self.growth(measure, name, from, to)?, self.growth(measure, whole, from, to)?);
+            return (whole > 0.0).then(|| part / whole);
+        }
+        let is_counter = self.is_counter(measure, name);
+        match (is_counter, measure.aggregate) {
+            (true, None) => self.growth(measure, name, from, to),
+            (true, Some(aggregate)) => {
+                let rate = |(from, to)| self.growth(measure, name, from, to);
+                fold(aggregate, flow::seconds(from, to).filter_map(rate))
+            }
+            (false, aggregate) => {
+                let moments = self.moments(from, to);
+                let level = |at: &Instant| self.sum(measure, name, *at);
+                fold(aggregate.unwrap_or(Aggregate::Last), moments.iter().filter_map(level))
+            }
+        }
+    }
+
+    fn growth(&self, measure: &Measure, name: &str, from: Instant, to: Instant) -> Option<f64> {
+        let end = self.sum(measure, name, to)?;
+        Some(end - self.sum(measure, name, from).unwrap_or(0.0))
+    }
+
+    /// Returns the sum of a figure at a moment; `None` if nobody has it.
+    fn sum(&self, measure: &Measure, name: &str, at: Instant) -> Option<f64> {
+        let mut sum = None;
+        for (member, track) in self.tracks.iter().enumerate() {
+            let Some(point) = track.at(at) else { continue };
+            for (id, work) in &point.works {
+                if self.is_meant(measure, member, id, name)
+                    && let Some(value) = work.figure(name)
+                {
+                    // Before its first point a node had done nothing.
+                    *sum.get_or_insert(0.0) += if point.at <= at { value } else { 0.0 };
+                }
+            }
+        }
+        sum
+    }
+
+    fn is_counter(&self, measure: &Measure, name: &str) -> bool {
+        let last = |(member, track): (usize, &&Track)| {
+            let works = track.points.last().into_iter().flat_map(|point| &point.works);
+            works
+                .filter(|(id, _)| self.is_meant(measure, member, id, name))
+                .any(|(_, work)| work.counters.contains(name))
+        };
+        self.tracks.iter().enumerate().any(last)
+    }
+
+    /// Returns the nodes of a role whose workloads run, over time.
+    fn size(&self, measure: &Measure, from: Instant, to: Instant) -> Option<f64> {
+        let is_at_work = |member: usize, track: &Track, at: Instant| {
+            let point = track.at(at).filter(|point| point.at <= at);
+            point.is_some_and(|point| {
+                point.works.iter().any(|(id, work)| self.is_of(measure, member, id) && work.is_running())
+            })
+        };
+        let count = |at: &Instant| {
+            let working = self.tracks.iter().enumerate().filter(|(member, track)| is_at_work(*member, track, *at));
+            // A few.
+            working.count() as f64
+        };
+        fold(measure.aggregate.unwrap_or(Aggregate::Last), self.moments(from, to).iter().map(count))
+    }
+
+    /// Returns the moments at which a level is looked at: those of the node with most readings.
+    fn moments(&self, from: Instant, to: Instant) -> Vec<Instant> {
+        let points = self.tracks.iter().map(|track| track.between(from, to)).max_by_key(|points| points.len());
+        let mut moments: Vec<Instant> = points.unwrap_or_default().iter().map(|point| point.at).collect();
+        moments.push(to);
+        moments
+    }
+
+    fn durations(&self, measure: &Measure, from: Instant, to: Instant) -> percentile::Counts {
+        let mut counts = percentile::Counts::new();
+        for (member, track) in self.tracks.iter().enumerate() {
+            let (Some(end), start) = (track.at(to), track.at(from).filter(|point| point.at <= from)) else { continue };
+            for (id, work) in end.works.iter().filter(|(id, _)| self.is_of(measure, member, id)) {
+                percentile::add(&mut counts, work, start.and_then(|point| point.works.get(id)));
+            }
+        }
+        counts
+    }
+
+    /// Returns the operations of the workloads that are meant.
+    pub(super) fn flow(&self, measure: &Measure) -> Flow {
+        let count = |(member, track): (usize, &&Track)| {
+            let operations = |works: &BTreeMap<String, Work>| {
+                works
+                    .iter()
+                    .filter(|(id, _)| self.is_of(measure, member, id))
+                    .filter_map(|(_, work)| work.figure("operations"))
+                    .sum()
+            };
+            track.points.iter().map(|point| (point.at, operations(&point.works))).collect()
+        };
+        let has_finished = |(member, track): (usize, &&Track)| {
+            let is_over = |work: &(&String, &Work)| self.is_of(measure, member, work.0) && work.1.state == "finished";
+            track.points.iter().find(|point| point.works.iter().any(|work| is_over(&work))).map(|point| point.at)
+        };
+        Flow {
+            counts: self.tracks.iter().enumerate().map(count).collect(),
+            finished: self.tracks.iter().enumerate().filter_map(has_finished).min(),
+        }
+    }
+
+    fn is_of(&self, measure: &Measure, member: usize, id: &str) -> bool {
+        let Some(member) = self.crew.members.get(member) else { return false };
+        measure.role.as_ref().is_none_or(|role| self.crew.role(member).name == *role)
+            && measure.id.as_ref().is_none_or(|wanted| wanted == id)
+    }
+
+    /// As [`is_of`](Self::is_of); of a pipeline as a whole, its ends count: what sources have sent and given up, what sinks have got.
+    fn is_meant(&self, measure: &Measure, member: usize, id: &str, figure: &str) -> bool {
+        if !self.is_of(measure, member, id) {
+            return false;
+        }
+        let wanted = match figure {
+            _ if measure.role.is_some() => return true,
+            "sent" | "lost" | "backlog" => "source",
+            "delivered" | "duplicates" | "missing" | "reordered" | "late" => "sink",
+            _ => return true,
+        };
+        let role = self.crew.members.get(member).map(|member| self.crew.role(member));
+        let workload = role.and_then(|role| role.workloads.iter().find(|workload| workload.id == id));
+        workload.filter(|workload| workload.name == "pipeline").is_none_or(|workload| {
+            let words = &workload.template.text.text;
+            words.split_whitespace().find_map(|word| word.strip_prefix("stage=")).unwrap_or("source") == wanted
+        })
+    }
+}
+
+/// Makes one value of many.
+fn fold(aggregate: Aggregate, values: impl Iterator<Item = f64>) -> Option<f64> {
+    let values: Vec<f64> = values.collect();
+    match aggregate {
+        Aggregate::Max => values.iter().copied().reduce(f64::max),
+        Aggregate::Min => values.iter().copied().reduce(f64::min),
+        Aggregate::Last => values.last().copied(),
+        Aggregate::Mean if values.is_empty() => None,
+        Aggregate::Mean => Some(values.iter().sum::<f64>() / values.len() as f64),
+    }
+}
+
+#[expect(clippy::float_cmp, reason = "counts are whole, and what is written in a file as equal is meant as equal")]
+fn holds(value: f64, comparison: Comparison, wanted: f64) -> bool {
+    match comparison {
+        Comparison::AtLeast => value >= wanted,
+        Comparison::AtMost => value <= wanted,
+        Comparison::Equal => value == wanted,
+        Comparison::NotEqual => value != wanted,
+        Comparison::Less => value < wanted,
+        Comparison::More => value > wanted,
+    }
+}
+
+/// Returns the faults of an experiment that were there, as judges need them.
+pub(super) fn disturbances(entries: &[Entry], crew: &Crew<'_>) -> Vec<Disturbance> {
+    let faults = entries.iter().filter(|entry| entry.kind == book::Kind::Fault && entry.error.is_none());
+    let of = |entry: &Entry| {
+        let who = entry.member.map(|at| crew.part(at)).unwrap_or_default();
+        Disturbance { from: entry.at, text: format!("{} on {who}", entry.text.split(' ').next().unwrap_or_default()) }
+    };
+    faults.map(of).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! The phases of a run, with what happens in them, each thing at its time.
+
+use std::io::{self, IsTerminal};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::book::{Book, Entry, Kind, lock};
+use super::control::Control;
+use super::crew::{Crew, seconds};
+use super::file::{Deed, Event, fault_time};
+use super::hand::{Hand, Told};
+use super::sample::Sampler;
+use super::stop::Stop;
+
+/// Longest sleep: how fast Ctrl-C is obeyed, and how late an event may be.
+const LOOK: Duration = Duration::from_millis(5);
+/// Between two looks of controllers, and at whether workloads have finished.
+const SLOW_LOOK: Duration = Duration::from_millis(500);
+
+/// A phase as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) name: String,
+    pub(super) from: Instant,
+    pub(super) to: Instant,
+}
+
+/// An order that was given.
+struct Pending {
+    entry: usize,
+    at: usize,
+    /// The words of a fault.
+    fault: Option<String>,
+    result: Receiver<Told>,
+}
+
+/// See the module.
+pub(super) struct Timeline<'a> {
+    crew: &'a Crew<'a>,
+    hands: &'a [Hand],
+    book: &'a Book,
+    sampler: &'a Sampler,
+    zero: Instant,
+    pending: Vec<Pending>,
+    pub(super) spans: Vec<Span>,
+}
+
+impl<'a> Timeline<'a> {
+    pub(super) fn new(crew: &'a Crew<'a>, hands: &'a [Hand], book: &'a Book, sampler: &'a Sampler) -> Self {
+        Self { crew, hands, book, sampler, zero: Instant::now(), pending: Vec::new(), spans: Vec::new() }
+    }
+
+    /// Goes through all phases; ends early when the run is void or the user has had enough.
+    pub(super) fn run(&mut self, stop: &Stop) {
+        let experiment = self.crew.experiment;
+        self.zero = Instant::now();
+        let bar = bar(experiment.length());
+        self.book.set_bar(bar.clone());
+        let mut events = experiment.events.iter().peekable();
+        let mut control = Control::new(experiment);
+        let mut slow_due = self.zero;
+        'phases: for phase in &experiment.phases {
+            let text = format!("{} for {}", phase.name, seconds(phase.length));
+            let begin = Instant::now();
+            self.spans.push(Span { name: phase.name.clone(), from: begin, to: begin });
+            self.book.note(Entry { planned: Some(phase.start), ..Entry::new(Kind::Phase, None, text) }, "");
+            let end = self.zero + phase.start + phase.length;
+            loop {
+                let now = Instant::now();
+                if let Some(span) = self.spans.last_mut() {
+                    span.to = now.min(end);
+                }
+                if stop.is_set() || self.book.is_void() {
+                    break 'phases;
+                }
+                while let Some(event) = events.next_if(|event| self.zero + event.at <= now) {
+                    self.carry_out(event, &control);
+                }
+                self.hear();
+                if now >= slow_due {
+                    slow_due = now + SLOW_LOOK;
+                    for order in control.look(self.crew, self.sampler, &self.spans) {
+                        let entry = Entry::new(Kind::Controller, Some(order.at), order.why);
+                        self.give(order.at, &order.lines, None, &entry);
+                    }
+                    if phase.until.as_ref().is_some_and(|role| self.has_finished(role)) {
+                        break;
+                    }
+                    self.show(bar.as_ref(), &phase.name, now);
+                }
+                if now >= end {
+                    break;
+                }
+                thread::sleep(LOOK.min(end - now));
+            }
+        }
+        self.book.set_bar(None);
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    pub(super) fn zero(&self) -> Instant {
+        self.zero
+    }
+
+    fn carry_out(&mut self, event: &Event, control: &Control<'_>) {
+        let mut members = self.crew.of(&event.on);
+        if matches!(event.what, Deed::Enter) {
+            members.truncate(control.begins_with(&event.on.role).unwrap_or(usize::MAX));
+        }
+        for at in members {
+            let (kind, lines, fault) = match &event.what {
+                Deed::Fault(template) => {
+                    let words = self.crew.fill(template, at);
+                    (Kind::Fault, vec![format!("fault add {words}")], Some(words))
+                }
+                Deed::Start(template) => {
+                    (Kind::Action, vec![format!("workload start {}", self.crew.fill(template, at))], None)
+                }
+                Deed::Set(template) => {
+                    (Kind::Action, vec![format!("workload set {}", self.crew.fill(template, at))], None)
+                }
+                Deed::Stop(id) => (Kind::Action, vec![format!("workload stop {id}")], None),
+                Deed::Restart(id) => (Kind::Action, vec![format!("workload restart {id}")], None),
+                Deed::Enter => {
+                    let start = |(_, words): (String, String)| format!("workload start {words}");
+                    (Kind::Action, self.crew.workloads(at).into_iter().map(start).collect(), None)
+                }
+            };
+            let text = fault.clone().unwrap_or_else(|| lines.join("; "));
+            let entry = Entry { planned: Some(event.at), ..Entry::new(kind, Some(at), text) };
+            self.give(at, &lines, fault.as_ref(), &entry);
+        }
+    }
+
+    fn give(&mut self, at: usize, lines: &[String], fault: Option<&String>, entry: &Entry) {
+        let Some(hand) = self.hands.get(at) else { return };
+        let place = self.book.note(entry.clone(), &self.crew.label(at));
+        for line in lines {
+            self.pending.push(Pending { entry: place, at, fault: fault.cloned(), result: hand.order(line) });
+        }
+    }
+
+    /// Takes note of what nodes have answered.
+    fn hear(&mut self) {
+        let (book, crew) = (self.book, self.crew);
+        self.pending.retain(|pending| {
+            let told = match pending.result.try_recv() {
+                Ok(told) => told,
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            };
+            book.amend(pending.entry, |entry| {
+                (entry.at, entry.done) = (told.sent, Some(told.answered));
+                let times = pending.fault.as_deref().map(fault_time);
+                if let (Some((after, lasts)), Ok(_)) = (times, &told.said) {
+                    (entry.at, entry.until) = (told.answered + after, Some(told.answered + after + lasts));
+                }
+                entry.error = told.said.as_ref().err().map(|error| format!("{error:#}"));
+            });
+            if let Err(error) = told.said {
+                book.void(Some(pending.at), format!("{}: {error:#}", crew.label(pending.at)));
+            }
+            false
+        });
+    }
+
+    /// Returns whether all workloads of a role have been there and have ended.
+    fn has_finished(&self, role: &str) -> bool {
+        self.crew.of_role(role).into_iter().all(|at| {
+            let Some(track) = self.sampler.tracks.get(at).map(lock) else { return false };
+            let works = self.crew.workloads(at);
+            track.points.last().is_some_and(|point| {
+                works
+                    .iter()
+                    .all(|(id, _)| point.works.get(id).is_some_and(|work| !work.is_running() && work.state != "gone"))
+            })
+        })
+    }
+
+    fn show(&self, bar: Option<&ProgressBar>, phase: &str, now: Instant) {
+        let Some(bar) = bar else { return };
+        let elapsed = now.duration_since(self.zero);
+        bar.set_position(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+        let faults = self
+            .sampler
+            .tracks
+            .iter()
+            .filter(|track| lock(track).pulses.last().is_some_and(|pulse| !pulse.faults.is_empty()));
+        let disturbed = match faults.count() {
+            0 => String::new(),
+            count => format!("  {count} disturbed"),
+        };
+        bar.set_message(format!("{phase}  {}{disturbed}", seconds(elapsed)));
+    }
+}
+
+fn bar(length: Duration) -> Option<ProgressBar> {
+    io::stderr().is_terminal().then(|| {
+        let bar = ProgressBar::new(u64::try_from(length.as_millis()).unwrap_or(u64::MAX));
+        let style = ProgressStyle::with_template("{wide_bar} {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar
+    })
+}
