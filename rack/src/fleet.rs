@@ -42,8 +42,8 @@ pub(crate) use self::node::Node;
 pub(crate) use self::parallel::map as in_parallel;
 pub(crate) use self::run::{Options as RunOptions, run};
 pub(crate) use self::selection::{Login, Selection};
-pub(crate) use self::stream::Stream;
 pub(crate) use self::session::Session;
+pub(crate) use self::stream::Stream;
 pub(crate) use self::targets::{Options as TargetsOptions, targets};
 
 #[cfg(test)]
