@@ -10,10 +10,12 @@
 //! | `command` | what clients may ask for |
 //! | `session`, `out` | a client's conversation: bytes in, bytes out |
 //! | `feed`, `copy` | what replicas are told |
+//! | `confirm` | answers that wait for replicas |
 //! | `serve` | all of that on the network |
 
 mod cells;
 mod command;
+mod confirm;
 mod copy;
 mod feed;
 mod figures;
@@ -37,6 +39,8 @@ use crate::parameter::{Kind, Unit, Values};
 use crate::{BoxFuture, Context, Failure, Parameter, Workload};
 
 const DEFAULT_PORT: u16 = 6379;
+/// Most clients at once.
+const CLIENTS_MAX: usize = 90;
 
 static PORT: Parameter = Parameter {
     name: "port",
@@ -53,7 +57,7 @@ static MEMORY: Parameter = Parameter {
 static CLIENTS: Parameter = Parameter {
     name: "clients",
     help: "clients at once",
-    kind: Kind::Integer { min: 1, max: 90, default: 56, unit: Unit::Count },
+    kind: Kind::Integer { min: 1, max: CLIENTS_MAX as u64, default: 56, unit: Unit::Count },
 };
 
 static IDLE: Parameter = Parameter {
@@ -64,24 +68,39 @@ static IDLE: Parameter = Parameter {
 
 static REPLICA_OF: Parameter = Parameter {
     name: "replica-of",
-    help: "store to follow; this one is then read-only",
+    help: "store to follow; this one is then read-only; none follows nobody, and keeps what it has",
     kind: Kind::Peer { is_required: false },
 };
 
-static PARAMETERS: &[&Parameter] = &[&PORT, &MEMORY, &CLIENTS, &IDLE, &REPLICA_OF];
+static ACKS: Parameter = Parameter {
+    name: "acks",
+    help: "replicas that confirm before a command on keys is answered; a store that follows another then answers none",
+    kind: Kind::Integer { min: 0, max: feed::REPLICAS_MAX as u64, default: 0, unit: Unit::Count },
+};
+
+static PARAMETERS: &[&Parameter] = &[&PORT, &MEMORY, &CLIENTS, &IDLE, &REPLICA_OF, &ACKS];
 
 pub(super) static WORKLOAD: KeyValue = KeyValue;
 
 pub(super) struct KeyValue;
 
 /// What the store is told.
-struct Settings<'a> {
+struct Settings {
     port: u16,
     memory: usize,
     clients: usize,
     idle: Option<Duration>,
-    source: Option<&'a str>,
     seed: (u64, u64),
+}
+
+/// Returns the store to follow, if any.
+fn source(values: &Values) -> Option<&str> {
+    values.is_given(&REPLICA_OF).then(|| values.text(&REPLICA_OF)).filter(|source| *source != "none")
+}
+
+/// Returns how many replicas have to confirm.
+fn acks(values: &Values) -> usize {
+    usize::try_from(values.number(&ACKS)).unwrap_or(0)
 }
 
 impl Workload for KeyValue {
@@ -105,6 +124,10 @@ impl Workload for KeyValue {
         figures::FIGURES
     }
 
+    fn follows(&self, parameter: &Parameter) -> bool {
+        [REPLICA_OF.name, ACKS.name].contains(&parameter.name)
+    }
+
     fn run<'a>(&'a self, values: &'a Values, context: Context<'a>) -> BoxFuture<'a, Result<(), Failure>> {
         let number = |parameter| values.number(parameter);
         let settings = Settings {
@@ -112,9 +135,8 @@ impl Workload for KeyValue {
             memory: usize::try_from(number(&MEMORY)).unwrap_or(usize::MAX),
             clients: usize::try_from(number(&CLIENTS)).unwrap_or(1),
             idle: Some(number(&IDLE)).filter(|us| *us > 0).map(Duration::from_micros),
-            source: values.is_given(&REPLICA_OF).then(|| values.text(&REPLICA_OF)),
             seed: (context.env().seed(), context.env().seed()),
         };
-        Box::pin(async move { serve::run(&settings, context).await })
+        Box::pin(async move { serve::run(&settings, values, context).await })
     }
 }

@@ -29,6 +29,8 @@ struct Command {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Access {
+    /// About no key.
+    Talk,
     Read,
     /// Refused by a store that follows another, except from that.
     Write,
@@ -46,15 +48,15 @@ macro_rules! commands {
 
 commands! {
     "append" 3 Write strings::append,
-    "client" -2 Read connection::client,
-    "command" -1 Read connection::command,
-    "config" -2 Read info::config,
+    "client" -2 Talk connection::client,
+    "command" -1 Talk connection::command,
+    "config" -2 Talk info::config,
     "copied" 1 Source replica::copied,
     "dbsize" 1 Read keys::dbsize,
     "decr" 2 Write strings::decr,
     "decrby" 3 Write strings::decrby,
     "del" -2 Write keys::del,
-    "echo" 2 Read connection::echo,
+    "echo" 2 Talk connection::echo,
     "exists" -2 Read keys::exists,
     "expire" 3 Write keys::expire,
     "flushall" -1 Write keys::flush,
@@ -62,10 +64,10 @@ commands! {
     "get" 2 Read strings::get,
     "getdel" 2 Write strings::getdel,
     "getset" 3 Write strings::getset,
-    "hello" -1 Read connection::hello,
+    "hello" -1 Talk connection::hello,
     "incr" 2 Write strings::incr,
     "incrby" 3 Write strings::incrby,
-    "info" -1 Read info::info,
+    "info" -1 Talk info::info,
     "keys" 2 Read keys::keys,
     "lindex" 3 Read lists::lindex,
     "llen" 2 Read lists::llen,
@@ -77,15 +79,15 @@ commands! {
     "offset" 2 Source replica::offset,
     "persist" 2 Write keys::persist,
     "pexpire" 3 Write keys::pexpire,
-    "ping" -1 Read connection::ping,
+    "ping" -1 Talk connection::ping,
     "psetex" 4 Write strings::psetex,
     "pttl" 2 Read keys::pttl,
-    "quit" -1 Read connection::quit,
-    "replicate" 2 Read replica::replicate,
+    "quit" -1 Talk connection::quit,
+    "replicate" 2 Talk replica::replicate,
     "rpop" -2 Write lists::rpop,
     "rpush" -3 Write lists::rpush,
     "scan" -2 Read keys::scan,
-    "select" 2 Read connection::select,
+    "select" 2 Talk connection::select,
     "set" -3 Write strings::set,
     "setex" 4 Write strings::setex,
     "setnx" 3 Write strings::setnx,
@@ -221,6 +223,12 @@ pub(super) fn run(call: &mut Call<'_>) -> Result<(), Refusal> {
     }
     if command.access == Access::Write && call.facts.replica.is_some() && !call.is_source {
         return Err(Refusal::ReadOnly);
+    }
+    if matches!(command.access, Access::Read | Access::Write) && !call.is_source {
+        if call.facts.acks > 0 && call.facts.replica.is_some() {
+            return Err(Refusal::Follower);
+        }
+        call.facts.key_commands += 1;
     }
     (command.run)(call)
 }

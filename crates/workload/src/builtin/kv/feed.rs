@@ -39,10 +39,14 @@ pub(super) fn encoded_len(words: &[Word<'_>]) -> usize {
 /// The rings of all replicas.
 pub(super) struct Feed {
     links: [Option<Link>; REPLICAS_MAX],
+    /// Links that there were.
+    opened: u64,
 }
 
 /// One replica's.
 pub(super) struct Link {
+    /// Which one of all that there were.
+    pub(super) edition: u64,
     ring: Box<[u8]>,
     start: usize,
     len: usize,
@@ -70,7 +74,7 @@ pub(super) struct Step {
 
 impl Feed {
     pub(super) const fn new() -> Self {
-        Self { links: [const { None }; REPLICAS_MAX] }
+        Self { links: [const { None }; REPLICAS_MAX], opened: 0 }
     }
 
     /// Returns whether anybody listens.
@@ -84,7 +88,9 @@ impl Feed {
         let mut ring = Vec::new();
         ring.try_reserve_exact(RING_LEN).ok()?;
         ring.resize(RING_LEN, 0);
+        self.opened += 1;
         *place = Some(Link {
+            edition: self.opened,
             ring: ring.into_boxed_slice(),
             start: 0,
             len: 0,
@@ -135,6 +141,12 @@ impl Link {
     /// Returns whether everything was taken.
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Asks the replica how far it is, and tells it how far that should be.
+    pub(super) fn ask(&mut self) {
+        let offset = resp::IntegerText::new(i64::try_from(self.offset).unwrap_or(i64::MAX));
+        self.put(&[Word::Bytes(b"OFFSET"), Word::Bytes(offset.as_bytes())]);
     }
 
     /// Puts a command into the ring; if it has no room for it, the replica has to begin anew.

@@ -20,6 +20,7 @@ pub(super) static FIGURES: &[Metric] = &[
     gauge("minipirack_kv_replica_lag_bytes", Unit::Bytes, "Changes that the slowest replica has not confirmed."),
     gauge("minipirack_kv_source_up", Unit::Count, "Whether the store that this one follows is connected."),
     counter("minipirack_kv_copies_total", Unit::Count, "Copies of the other store that were begun."),
+    counter("minipirack_kv_unconfirmed_total", Unit::Count, "Clients cut off because too few replicas have confirmed (acks)."),
 ];
 
 /// Sets the figures.
@@ -40,6 +41,7 @@ pub(super) fn show(context: &Context<'_>, server: &Server) {
         lag.unwrap_or(0),
         u64::from(replica.is_up),
         replica.copies,
+        facts.unconfirmed,
     ];
     for (index, value) in values.into_iter().enumerate() {
         context.set(index, value);

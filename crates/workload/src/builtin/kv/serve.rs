@@ -12,17 +12,19 @@ use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::mutex::{Mutex, MutexGuard};
 use embassy_sync::signal::Signal;
+use embassy_sync::waitqueue::MultiWakerRegistration;
 use embassy_time::{Duration, Timer, with_timeout};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use sockets::{SocketError, TcpSocket};
 
 use super::copy::Progress;
-use super::feed::{REPLICAS_MAX, RING_LEN, Word};
+use super::feed::{REPLICAS_MAX, RING_LEN};
 use super::out::NEAR_LEN;
 use super::session::{Facts, Fate, REQUEST_LEN_MAX, ReplicaFacts, Server, Session};
 use super::store::Store;
-use super::{Settings, figures};
+use super::{CLIENTS_MAX, Settings, figures};
+use crate::parameter::Values;
 use crate::{Context, Failure};
 
 /// Bytes of the sockets' rings.
@@ -44,15 +46,22 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// How long a replica waits before it tries again: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+
+
+
 /// A lock that nobody waits for.
 type Lock<T> = Mutex<CriticalSectionRawMutex, T>;
 
-struct Shared<'a> {
+pub(super) struct Shared<'a> {
     server: Lock<Server>,
     /// There is something for the replica of this number.
     news: [Signal<CriticalSectionRawMutex, ()>; REPLICAS_MAX],
+    /// A replica has confirmed, or there is another one, or none is waited for any more.
+    pub(super) confirmed: Lock<MultiWakerRegistration<CLIENTS_MAX>>,
+    /// The store that this one follows wants to know how far it is.
+    asked: Signal<CriticalSectionRawMutex, ()>,
     context: Context<'a>,
-    settings: &'a Settings<'a>,
+    settings: &'a Settings,
 }
 
 /// Serves until the workload is stopped.
@@ -60,18 +69,21 @@ struct Shared<'a> {
 /// # Errors
 ///
 /// When there is too little memory, or the port is taken.
-pub(super) async fn run(settings: &Settings<'_>, context: Context<'_>) -> Result<(), Failure> {
+pub(super) async fn run(settings: &Settings, values: &Values, context: Context<'_>) -> Result<(), Failure> {
     let store = make_store(settings, &context).await?;
     let facts = Facts {
         started_ms: context.now().as_millis(),
         clients_max: settings.clients,
         port: settings.port,
-        replica: settings.source.map(|_| ReplicaFacts::default()),
+        replica: super::source(values).map(|_| ReplicaFacts::default()),
+        acks: super::acks(values),
         ..Facts::default()
     };
     let shared = Shared {
         server: Mutex::new(Server::new(store, facts)),
         news: [const { Signal::new() }; REPLICAS_MAX],
+        confirmed: Mutex::new(MultiWakerRegistration::new()),
+        asked: Signal::new(),
         context,
         settings,
     };
@@ -87,7 +99,7 @@ pub(super) async fn run(settings: &Settings<'_>, context: Context<'_>) -> Result
 }
 
 /// Takes all memory that the store and its clients will need.
-async fn make_store(settings: &Settings<'_>, context: &Context<'_>) -> Result<Store, Failure> {
+async fn make_store(settings: &Settings, context: &Context<'_>) -> Result<Store, Failure> {
     let too_little = |_| Failure::because("the node's heap has too little room: give less memory, or fewer clients");
     let mut store = Store::new(settings.seed);
     for _ in 0..Store::blocks(settings.memory) {
@@ -105,7 +117,7 @@ async fn make_store(settings: &Settings<'_>, context: &Context<'_>) -> Result<St
 
 impl Shared<'_> {
     /// Returns the server with its clock set; `None` never, because nobody keeps it while others run.
-    fn lock(&self) -> Option<MutexGuard<'_, CriticalSectionRawMutex, Server>> {
+    pub(super) fn lock(&self) -> Option<MutexGuard<'_, CriticalSectionRawMutex, Server>> {
         let mut server = self.server.try_lock().ok()?;
         server.store.set_now(self.context.now().as_millis());
         Some(server)
@@ -149,7 +161,7 @@ impl Shared<'_> {
                 self.count_cut_off();
                 return false;
             }
-            if !self.send(socket, session).await {
+            if !self.confirm(session).await || !self.send(socket, session).await {
                 return false;
             }
             match session.fate {
@@ -204,7 +216,9 @@ impl Shared<'_> {
         let server = &mut *server;
         let start = self.context.now();
         let before = (server.facts.commands, server.facts.refusals + server.facts.protocol_errors);
+        let key_commands = server.facts.key_commands;
         let used = session.feed(server, bytes);
+        session.is_unconfirmed |= server.facts.acks > 0 && server.facts.key_commands != key_commands;
         let count = server.facts.commands - before.0;
         if let Some(each) = (self.context.now() - start).as_micros().checked_div(count) {
             (0..count).for_each(|_| self.context.add_operation(Duration::from_micros(each)));
@@ -212,9 +226,14 @@ impl Shared<'_> {
         self.context.add_bytes(used as u64);
         self.context.add_errors(server.facts.refusals + server.facts.protocol_errors - before.1);
         if server.store.feed.has_readers() {
-            self.news.iter().for_each(|news| news.signal(()));
+            self.wake_links();
         }
         used
+    }
+
+    /// Tells that there is something for replicas.
+    pub(super) fn wake_links(&self) {
+        self.news.iter().for_each(|news| news.signal(()));
     }
 
     /// Tells a replica what it needs to be one.
@@ -233,6 +252,7 @@ impl Shared<'_> {
                 {
                     link.acknowledged = u64::from_be_bytes(word);
                 }
+                self.wake_waiting();
             }
         };
         let tell = async {
@@ -272,8 +292,7 @@ impl Shared<'_> {
         if let Some(mut server) = self.lock()
             && let Some(link) = server.store.feed.link(number)
         {
-            let offset = resp::IntegerText::new(i64::try_from(link.offset).unwrap_or(i64::MAX));
-            link.put(&[Word::Bytes(b"OFFSET"), Word::Bytes(offset.as_bytes())]);
+            link.ask();
         }
     }
 
@@ -288,23 +307,55 @@ impl Shared<'_> {
         }
     }
 
-    /// Follows another store, if told to.
+    /// Follows another store as long as it is told to.
     async fn follow(&self) -> core::convert::Infallible {
-        let Some(source) = self.settings.source else { pending().await };
         let mut session = Box::new(Session::new(true));
+        loop {
+            let values = self.context.values();
+            self.reign(&values);
+            let follow = async {
+                match super::source(&values) {
+                    Some(source) => self.keep_following(source, &mut session).await,
+                    None => pending().await,
+                }
+            };
+            select(follow, self.context.changed()).await;
+            self.part(&mut session);
+        }
+    }
+
+    /// Begins or ends to be a store that follows another.
+    fn reign(&self, values: &Values) {
+        if let Some(mut server) = self.lock() {
+            server.facts.acks = super::acks(values);
+            let is_following = super::source(values).is_some();
+            if is_following != server.facts.replica.is_some() {
+                server.facts.reign = server.facts.reign.wrapping_add(1);
+                server.facts.replica = is_following.then(ReplicaFacts::default);
+            }
+        }
+        self.wake_waiting();
+    }
+
+    async fn keep_following(&self, source: &str, session: &mut Session) -> core::convert::Infallible {
         let mut wait = BACKOFF.0;
         loop {
-            if self.follow_once(source, &mut session).await {
+            if self.follow_once(source, session).await {
                 wait = BACKOFF.0;
             }
-            if let Some(mut server) = self.lock() {
-                session.reset(&mut server.store.cells);
-                if let Some(replica) = &mut server.facts.replica {
-                    replica.is_up = false;
-                }
-            }
+            self.part(session);
             Timer::after(wait).await;
             wait = (wait * 2).min(BACKOFF.1);
+        }
+    }
+
+    /// Notes that the connection to the store that this one follows is over.
+    fn part(&self, session: &mut Session) {
+        if let Some(mut server) = self.lock() {
+            session.reset(&mut server.store.cells);
+            if let Some(replica) = &mut server.facts.replica {
+                replica.is_up = false;
+            }
         }
     }
 
@@ -334,7 +385,7 @@ impl Shared<'_> {
         let acknowledge = async {
             let mut confirmed = 0;
             loop {
-                Timer::after(CONFIRM_INTERVAL).await;
+                select(self.asked.wait(), Timer::after(CONFIRM_INTERVAL)).await;
                 let offset = self.lock().and_then(|server| server.facts.replica).map_or(0, |replica| replica.offset);
                 if core::mem::replace(&mut confirmed, offset) == offset {
                     continue;
@@ -359,6 +410,9 @@ impl Shared<'_> {
         session.out.clear(&mut server.store.cells);
         if let Some(replica) = &mut server.facts.replica {
             replica.offset += used as u64;
+            if core::mem::take(&mut replica.is_asked) {
+                self.asked.signal(());
+            }
         }
         (used, server.facts.refusals + server.facts.protocol_errors == before && session.fate == Fate::Open)
     }

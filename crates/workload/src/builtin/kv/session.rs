@@ -45,6 +45,14 @@ pub(super) struct Facts {
     /// Clients that were cut off, because there was no memory for their replies or they did not take them.
     pub(super) cut_off: u64,
     pub(super) replica: Option<ReplicaFacts>,
+    /// Replicas that have to confirm before a command on keys is answered.
+    pub(super) acks: usize,
+    /// Commands on keys.
+    pub(super) key_commands: u64,
+    /// Clients that were cut off because too few replicas have confirmed.
+    pub(super) unconfirmed: u64,
+    /// Changes whenever the store begins or ends to follow another.
+    pub(super) reign: u32,
 }
 
 /// How the copy of another store is doing.
@@ -62,6 +70,8 @@ pub(super) struct ReplicaFacts {
     pub(super) heard_ms: u64,
     /// Copies that were begun.
     pub(super) copies: u64,
+    /// The other wants to know how far this one is.
+    pub(super) is_asked: bool,
 }
 
 impl Server {
@@ -102,6 +112,8 @@ pub(super) enum Fate {
 pub(super) struct Session {
     pub(super) out: Out,
     pub(super) fate: Fate,
+    /// Its replies wait for replicas.
+    pub(super) is_unconfirmed: bool,
     /// May change a store that follows another: its source does.
     is_source: bool,
     /// Never grows beyond [`REQUEST_LEN_MAX`].
@@ -117,6 +129,7 @@ impl Session {
         Self {
             out: Out::new(),
             fate: Fate::Open,
+            is_unconfirmed: false,
             is_source,
             input: Vec::with_capacity(REQUEST_LEN_MAX),
             needed: 0,
@@ -129,6 +142,7 @@ impl Session {
     pub(super) fn reset(&mut self, cells: &mut Cells) {
         self.out.clear(cells);
         self.fate = Fate::Open;
+        self.is_unconfirmed = false;
         self.end_request(cells);
     }
 

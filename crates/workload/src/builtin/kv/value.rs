@@ -51,6 +51,8 @@ pub(super) enum Refusal {
     Database,
     #[error("READONLY You can't write against a read only replica.")]
     ReadOnly,
+    #[error("READONLY This replica answers for no keys: 'acks' is set.")]
+    Follower,
     #[error("NOPROTO unsupported protocol version")]
     Protocol,
     #[error("ERR unknown subcommand")]

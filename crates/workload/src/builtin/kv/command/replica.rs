@@ -27,6 +27,7 @@ pub(super) fn offset(call: &mut Call<'_>) -> Result<(), Refusal> {
     let told = call.request.integer(1)?.unsigned_abs();
     let now_ms = call.store.now_ms();
     if let Some(replica) = &mut call.facts.replica {
+        replica.is_asked = true;
         replica.heard_ms = now_ms;
         replica.lag_bytes = told.saturating_sub(replica.offset);
     }
