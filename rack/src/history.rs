@@ -6,9 +6,11 @@
 //! | `record` | clients that keep an account; acknowledged writes that are lost |
 //! | `client` | SET and GET, over RESP |
 //! | `check` | is the account one that a register can have? |
+//! | `finding` | what that, and a look for lost writes, has come to |
 
 mod check;
 mod client;
+mod finding;
 mod operation;
 mod record;
 
@@ -22,9 +24,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-pub(crate) use self::check::{Verdict, check};
-pub(crate) use self::record::{Dial, History, Plan, Recorder, lost};
-use crate::fleet::{Interrupt, Login, Selection, Stream};
+pub(crate) use self::finding::Finding;
+use self::record::Dial;
+pub(crate) use self::record::{Plan, Recorder};
+use crate::fleet::{Interrupt, Login, Node, Selection, Stream};
 
 /// Port of a store.
 const PORT: u16 = 6379;
@@ -32,8 +35,6 @@ const PORT: u16 = 6379;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often it is looked whether the user has had enough.
 const LOOK: Duration = Duration::from_millis(50);
-/// Violations and lost keys that are shown.
-const SHOWN: usize = 5;
 
 /// Which stores, and how they are asked.
 #[derive(Clone, Debug, Args)]
@@ -86,53 +87,29 @@ pub(crate) fn history(options: &Options) -> Result<ExitCode> {
         thread::sleep(LOOK.min(end.saturating_duration_since(Instant::now())));
     }
     let history = recorder.stop();
-    let verdict = check(&history.operations);
-    // The store that clients would find now.
-    let missing = plan.stores.iter().find_map(|store| lost(&history, store, timeout).ok());
-    io::stdout().lock().write_all(report(&history, &verdict, missing.as_deref()).as_bytes())?;
-    let is_well = verdict == Verdict::Linearizable && missing.as_ref().is_some_and(Vec::is_empty);
-    let is_bad = matches!(verdict, Verdict::Violated(_)) || missing.is_some_and(|missing| !missing.is_empty());
-    let is_empty = history.operations.iter().all(|operation| operation.answered.is_none());
-    Ok(ExitCode::from(if is_bad {
-        1
-    } else if is_well && !is_empty {
-        0
-    } else {
-        2
+    let finding = Finding::of(&history, &plan);
+    let mut out = format!(
+        "{} operations, {} refused, {} without an answer; longest time without one {:.3} s\n",
+        history.operations.len() + history.kept.len(),
+        history.refused,
+        history.unknown,
+        finding.silence.as_secs_f64()
+    );
+    if let Some(trouble) = &history.trouble {
+        out += &format!("the last trouble: {trouble}\n");
+    }
+    out += &format!("{}\n{}\n", finding.about_violations, finding.about_lost);
+    io::stdout().lock().write_all(out.as_bytes())?;
+    Ok(ExitCode::from(match (finding.violations, finding.lost) {
+        (Some(0), Some(0)) => 0,
+        (Some(1..), _) | (_, Some(1..)) => 1,
+        _ => 2,
     }))
 }
 
-/// Says what was found.
-fn report(history: &History, verdict: &Verdict, missing: Option<&[String]>) -> String {
-    let History { operations, kept, refused, unknown, gap: (gap, since), trouble } = history;
-    let mut out = format!(
-        "{} operations, {refused} refused, {unknown} without an answer; longest time without one {:.3} s, at {:.3} s\n",
-        operations.len() as u64 + kept.len() as u64,
-        gap.as_secs_f64(),
-        since.as_secs_f64()
-    );
-    if let Some(trouble) = trouble {
-        out += &format!("the last trouble: {trouble}\n");
-    }
-    match verdict {
-        Verdict::Linearizable => out += "linearizable: one register could have given these answers\n",
-        Verdict::Undecided(keys) => {
-            out += &format!("undecided: too much at once on registers {keys:?}; use a longer --pace\n")
-        }
-        Verdict::Violated(violations) => {
-            out += &format!("not linearizable: {} registers have given answers that none can\n", violations.len());
-            violations.iter().take(SHOWN).for_each(|violation| out += &format!("  {violation}\n"));
-        }
-    }
-    match missing {
-        None => out += "lost writes: not known, no store answers\n",
-        Some([]) => out += &format!("lost writes: none of {} that were acknowledged\n", kept.len()),
-        Some(missing) => {
-            out += &format!("lost writes: {} of {} that were acknowledged\n", missing.len(), kept.len());
-            missing.iter().take(SHOWN).for_each(|key| out += &format!("  {key}\n"));
-        }
-    }
-    out
+/// Returns how to connect to the store of a node.
+pub(crate) fn node(node: Node) -> Dial {
+    Arc::new(move || node.dial(PORT))
 }
 
 /// Returns how to connect to a store.
@@ -150,6 +127,5 @@ fn dial(name: &str, selection: &Selection) -> Result<Dial> {
         }));
     }
     let nodes = selection.named(&[name.to_owned()], &Login::default())?;
-    let node = nodes.into_iter().next().with_context(|| format!("{name} is not there"))?;
-    Ok(Arc::new(move || node.dial(PORT)))
+    nodes.into_iter().next().map(node).with_context(|| format!("{name} is not there"))
 }

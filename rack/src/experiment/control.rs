@@ -88,7 +88,7 @@ impl State<'_> {
 fn measured(measure: &Measure, crew: &Crew<'_>, sampler: &Sampler, spans: &[Span], now: Instant) -> Option<f64> {
     let guards: Vec<_> = sampler.tracks.iter().map(lock).collect();
     let tracks = guards.iter().map(|guard| &**guard).collect();
-    let judge = Judge { crew, tracks, spans, disturbances: Vec::new(), interval: sampler.interval };
+    let judge = Judge { crew, tracks, spans, disturbances: Vec::new(), finding: None, interval: sampler.interval };
     let recent = if matches!(measure.what, What::Percentile(_)) { RECENT_PERCENTILES } else { RECENT };
     let from = now.checked_sub(recent)?.max(spans.first()?.from);
     judge.measure_in(measure, Kind::Plain, from, now).value

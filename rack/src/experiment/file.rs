@@ -14,7 +14,8 @@ use super::measure::{Expectation, Measure, Scope};
 use super::mistake::Mistake;
 use super::reader::{Reader, Table, Text};
 
-const KEYS: [&str; 9] = ["name", "about", "seed", "roles", "phases", "faults", "actions", "controllers", "expect"];
+const KEYS: [&str; 10] =
+    ["name", "about", "seed", "roles", "phases", "faults", "actions", "controllers", "history", "expect"];
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct Experiment {
     /// What happens, in the order of time.
     pub(crate) events: Vec<Event>,
     pub(crate) controllers: Vec<Controller>,
+    /// Clients of stores, whose history is checked.
+    pub(crate) history: Option<History>,
     pub(crate) expectations: Vec<Expectation>,
     /// What makes a run worthless.
     pub(crate) void: Vec<&'static str>,
@@ -125,6 +128,17 @@ pub(crate) struct Controller {
     pub(crate) hold: Duration,
 }
 
+/// Clients that write to stores and read from them, from the first phase to the end of the last.
+#[derive(Clone, Debug)]
+pub(crate) struct History {
+    /// The nodes that clients know, the usual ones first.
+    pub(crate) stores: Vec<Target>,
+    pub(crate) clients: u16,
+    pub(crate) keys: u32,
+    pub(crate) pace: Duration,
+    pub(crate) timeout: Duration,
+}
+
 impl Experiment {
     /// Reads a file's text.
     ///
@@ -150,13 +164,14 @@ impl Experiment {
         if let (Some(phase), names) = (phases.last(), roles.iter().map(|role| role.name.as_str()).collect::<Vec<_>>()) {
             parts::check_until(table, phase, &names);
         }
-        let scope = Scope { roles: &roles, phases: &phases };
+        let history = parts::history(table, &roles);
+        let scope = Scope { roles: &roles, phases: &phases, has_history: history.is_some() };
         let events = parts::events(table, scope, seed);
         let controllers = parts::controllers(table, scope);
         let (expectations, void) = parts::expectations(table, scope);
         let about = table.text("about").map(|about| about.text).unwrap_or_default();
         let name = name?;
-        Some(Self { name, about, seed, roles, phases, events, controllers, expectations, void })
+        Some(Self { name, about, seed, roles, phases, events, controllers, history, expectations, void })
     }
 
     /// Returns how many nodes it needs.

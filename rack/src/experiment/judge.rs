@@ -17,6 +17,7 @@ use super::crew::Crew;
 use super::measure::{Aggregate, Comparison, Expectation, Kind, Measure, WHOLES, What};
 use super::series::{Track, Work};
 use super::timeline::Span;
+use crate::history::Finding;
 
 /// A value that was measured.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,6 +56,8 @@ pub(super) struct Judge<'a> {
     pub(super) tracks: Vec<&'a Track>,
     pub(super) spans: &'a [Span],
     pub(super) disturbances: Vec<Disturbance>,
+    /// What came of the history of clients of stores.
+    pub(super) finding: Option<&'a Finding>,
     /// What times are exact to.
     pub(super) interval: Duration,
 }
@@ -103,12 +106,24 @@ impl Judge<'_> {
                     }
                 })
             }
+            What::Violations | What::LostWrites | What::Silence => self.of_history(&measure.what),
             What::Gap => Measured::of(self.flow(measure).gap(from, to, self.interval)),
             What::Failover => {
                 let ends: Vec<Instant> = self.spans.iter().map(|span| span.to).collect();
                 flow::failover(&self.flow(measure), &self.disturbances, (from, to), &ends, self.interval)
             }
         }
+    }
+
+    fn of_history(&self, what: &What) -> Measured {
+        let Some(finding) = self.finding else { return Measured::of(None) };
+        // A few.
+        let (value, note) = match what {
+            What::Silence => (Some(finding.silence.as_secs_f64()), String::new()),
+            What::LostWrites => (finding.lost.map(|lost| lost as f64), finding.about_lost.clone()),
+            _ => (finding.violations.map(|violations| violations as f64), finding.about_violations.clone()),
+        };
+        Measured { value, note }
     }
 
     /// Returns a figure of all workloads that are meant: what a counter has counted, what a level was.

@@ -36,9 +36,15 @@ pub(crate) enum What {
     Gap,
     /// Nodes of a role whose workloads run.
     Size,
+    /// Of the history of clients of stores: registers with answers that none can give,
+    Violations,
+    /// acknowledged writes that are not there at the end,
+    LostWrites,
+    /// and the longest time without an answer.
+    Silence,
 }
 
-const NAMES: [(&str, What); 8] = [
+const NAMES: [(&str, What); 11] = [
     ("p50", What::Percentile(500)),
     ("p90", What::Percentile(900)),
     ("p99", What::Percentile(990)),
@@ -47,6 +53,9 @@ const NAMES: [(&str, What); 8] = [
     ("failover", What::Failover),
     ("gap", What::Gap),
     ("size", What::Size),
+    ("violations", What::Violations),
+    ("lost_writes", What::LostWrites),
+    ("silence", What::Silence),
 ];
 
 /// Figures that workloads of every kind have.
@@ -125,6 +134,8 @@ pub(crate) struct Expectation {
 pub(crate) struct Scope<'a> {
     pub(crate) roles: &'a [Role],
     pub(crate) phases: &'a [Phase],
+    /// There are clients whose history is checked.
+    pub(crate) has_history: bool,
 }
 
 impl Expectation {
@@ -209,6 +220,16 @@ impl Measure {
                 let help = format!("write '{name} of ROLE'; each role has its own");
                 return Err(Mistake::new(text.place(name), format!("{name} of what?")).help(help));
             }
+            if matches!(what, What::Violations | What::LostWrites | What::Silence) {
+                let mistake = |what: String| Mistake::new(text.place(name), what);
+                if !scope.has_history {
+                    let help = "add [history] with stores = [\"primary\", \"replica\"]";
+                    return Err(mistake(format!("there is no history for {name}")).help(help));
+                }
+                if self.role.is_some() || self.phase.is_some() || self.aggregate.is_some() {
+                    return Err(mistake(format!("{name} is one number, of the whole history")));
+                }
+            }
             return Ok(what.clone());
         }
         let mut known: Vec<String> = COMMON.map(Into::into).into();
@@ -233,7 +254,7 @@ impl Measure {
     fn value(&self, text: &str) -> Result<(f64, Kind), String> {
         let number = |digits: &str| digits.parse::<f64>().ok().filter(|number| number.is_finite());
         let found = match &self.what {
-            What::Percentile(_) | What::Failover | What::Gap => {
+            What::Percentile(_) | What::Failover | What::Gap | What::Silence => {
                 Unit::Time.parse(text).map(|us| (Duration::from_micros(us).as_secs_f64(), Kind::Seconds))
             }
             What::Throughput => number(text.trim_end_matches("/s")).map(|rate| (rate, Kind::PerSecond)),
@@ -247,13 +268,13 @@ impl Measure {
                     None => number(text).map(|number| (number, Kind::Plain)),
                 },
             },
-            What::Size => number(text).map(|number| (number, Kind::Plain)),
+            What::Size | What::Violations | What::LostWrites => number(text).map(|number| (number, Kind::Plain)),
         };
         found.ok_or_else(|| {
             match self.what {
-                What::Percentile(_) | What::Failover | What::Gap => "write a time, such as 50ms or 2s",
+                What::Percentile(_) | What::Failover | What::Gap | What::Silence => "write a time, such as 50ms or 2s",
                 What::Throughput => "write a rate, such as 100/s",
-                What::Size => "write a number",
+                What::Size | What::Violations | What::LostWrites => "write a number",
                 What::Figure(_) => "write a number, such as 0, or a share, such as 99.9%",
             }
             .into()

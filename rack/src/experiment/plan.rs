@@ -54,6 +54,17 @@ pub(super) fn show(experiment: &Experiment) -> String {
             controller.min, controller.max, controller.role, controller.measure
         );
     }
+    if let Some(history) = &experiment.history {
+        let stores: Vec<String> = history.stores.iter().map(target).collect();
+        let _ = writeln!(
+            out,
+            "\n{} clients write {} registers at {} and read them, one each {}; their history is checked",
+            history.clients,
+            history.keys,
+            stores.join(", or "),
+            seconds(history.pace)
+        );
+    }
     out.push_str("\nexpected\n");
     for expectation in &experiment.expectations {
         let _ = writeln!(out, "  {}", expectation.text);

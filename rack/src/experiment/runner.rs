@@ -11,7 +11,7 @@ use super::assign::{ask, assign};
 use super::book::{Book, lock};
 use super::control::Control;
 use super::crew::Crew;
-use super::file::Experiment;
+use super::file::{self, Experiment};
 use super::hand::Hand;
 use super::judge::{Judge, disturbances};
 use super::outcome::Outcome;
@@ -21,6 +21,7 @@ use super::sample::Sampler;
 use super::stop::Stop;
 use super::timeline::Timeline;
 use crate::fleet::{Node, Selection};
+use crate::history::{self, Finding, Plan, Recorder};
 use crate::progress::say;
 
 /// Runs an experiment from finding its nodes to the end of the last of its workloads. `show` gets the outcome while the nodes are
@@ -121,6 +122,7 @@ fn conduct(crew: &Crew<'_>, hands: &[Hand], cleanup: &Cleanup<'_>, options: &Opt
     let (book, sampler) = (Book::default(), Sampler::new(crew.members.len(), experiment.length()));
     let began = SystemTime::now();
     let mut timeline = Timeline::new(crew, hands, &book, &sampler);
+    let recorder = experiment.history.as_ref().map(|history| clients(history, crew));
     thread::scope(|scope| {
         let _following = Following(&sampler);
         for (at, hand) in hands.iter().enumerate() {
@@ -129,6 +131,8 @@ fn conduct(crew: &Crew<'_>, hands: &[Hand], cleanup: &Cleanup<'_>, options: &Opt
         }
         timeline.run(stop);
     });
+    // While the stores still run.
+    let finding = recorder.map(|(recorder, plan)| Finding::of(&recorder.stop(), &plan));
     if stop.is_set() {
         book.void(None, "it was interrupted".into());
     }
@@ -157,10 +161,26 @@ fn conduct(crew: &Crew<'_>, hands: &[Hand], cleanup: &Cleanup<'_>, options: &Opt
         tracks: tracks.iter().collect(),
         spans: &spans,
         disturbances: disturbances(&entries, crew),
+        finding: finding.as_ref(),
         interval: sampler.interval,
     };
     let verdicts = judge.all();
     Ok(Outcome { began, zero, end, spans, entries, void, verdicts, tracks, interval: sampler.interval })
+}
+
+/// Starts the clients whose history is checked.
+fn clients(history: &file::History, crew: &Crew<'_>) -> (Recorder, Plan) {
+    let members = history.stores.iter().flat_map(|target| crew.of(target));
+    let nodes = members.filter_map(|at| crew.members.get(at)).map(|member| member.node.clone());
+    let plan = Plan {
+        stores: nodes.map(history::node).collect(),
+        clients: history.clients,
+        keys: history.keys,
+        pace: history.pace,
+        timeout: history.timeout,
+        seed: crew.experiment.seed,
+    };
+    (Recorder::start(&plan), plan)
 }
 
 fn login(crew: &Crew<'_>, hands: &[Hand]) -> Result<()> {

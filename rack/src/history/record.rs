@@ -44,16 +44,23 @@ pub(crate) struct History {
     /// Operations that were refused, and those without an answer.
     pub(crate) refused: u64,
     pub(crate) unknown: u64,
-    /// The longest time without an answered operation, and when it began.
-    pub(crate) gap: (Duration, Duration),
+    /// The longest time without an answered operation on a register.
+    pub(crate) silence: Duration,
     /// Why the last of them had none.
     pub(crate) trouble: Option<String>,
 }
 
 /// Clients at work.
 pub(crate) struct Recorder {
+    begin: Instant,
     is_over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<History>>,
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Recorder {
@@ -78,14 +85,14 @@ impl Recorder {
             thread::spawn(move || worker.run())
         });
         let threads = threads.collect();
-        Self { is_over, threads }
+        Self { begin, is_over, threads }
     }
 
     /// Ends the clients and returns what they have seen.
-    pub(crate) fn stop(self) -> History {
+    pub(crate) fn stop(mut self) -> History {
         self.is_over.store(true, Ordering::Relaxed);
         let mut all = History::default();
-        for thread in self.threads {
+        for thread in self.threads.drain(..) {
             // A client that has panicked has said so.
             let Ok(one) = thread.join() else { continue };
             all.operations.extend(one.operations);
@@ -94,17 +101,17 @@ impl Recorder {
             all.unknown += one.unknown;
             all.trouble = one.trouble.or(all.trouble);
         }
-        all.gap = gap(&all.operations);
+        all.silence = silence(&all.operations, self.begin.elapsed());
         all
     }
 }
 
-/// Returns the longest time without an answer, and when it began.
-fn gap(operations: &[Operation]) -> (Duration, Duration) {
+/// Returns the longest time without an answer, from the beginning to the end.
+fn silence(operations: &[Operation], end: Duration) -> Duration {
     let mut answers: Vec<_> = operations.iter().filter_map(|operation| operation.answered).collect();
+    answers.extend([Duration::ZERO, end]);
     answers.sort_unstable();
-    let gaps = answers.windows(2).map(|pair| (pair[1] - pair[0], pair[0]));
-    gaps.max().unwrap_or_default()
+    answers.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
 }
 
 /// A client's thread.

@@ -8,7 +8,7 @@ use super::super::measure::{Expectation, Measure, Scope};
 use super::super::mistake::Mistake;
 use super::super::reader::{Table, Text};
 use super::template::Template;
-use super::{Controller, Deed, Event, Health, Phase, Role, Target, check, moment};
+use super::{Controller, Deed, Event, Health, History, Phase, Role, Target, check, moment};
 
 /// Most nodes of a role.
 const COUNT_MAX: u64 = 100;
@@ -217,6 +217,20 @@ pub(super) fn controllers(table: &Table<'_>, scope: Scope<'_>) -> Vec<Controller
         });
     }
     controllers
+}
+
+pub(super) fn history(table: &Table<'_>, roles: &[Role]) -> Option<History> {
+    let part = table.table("history", &["stores", "clients", "keys", "pace", "timeout"])?;
+    let texts = part.required("stores", "stores = [\"primary\", \"replica\"]", Some(part.texts("stores")))?;
+    let stores: Vec<Target> = texts.iter().filter_map(|text| keep(&part, check::target(text, roles))).collect();
+    let number = |key: &str, max, default| part.number(key, 1..=max).unwrap_or(default);
+    Some(History {
+        stores,
+        clients: u16::try_from(number("clients", 64, 4)).unwrap_or(4),
+        keys: u32::try_from(number("keys", 1000, 4)).unwrap_or(4),
+        pace: part.time("pace").unwrap_or(Duration::from_millis(20)),
+        timeout: part.time("timeout").filter(|timeout| !timeout.is_zero()).unwrap_or(Duration::from_secs(1)),
+    })
 }
 
 pub(super) fn expectations(table: &Table<'_>, scope: Scope<'_>) -> (Vec<Expectation>, Vec<&'static str>) {

@@ -95,6 +95,7 @@ fn every_measure_means_what_is_documented() {
         tracks: tracks.iter().collect(),
         spans: &spans,
         disturbances,
+        finding: None,
         interval: Duration::from_secs(1),
     };
     let measure = |text: &str| {

@@ -108,7 +108,7 @@ fn a_good_store_has_a_good_history_and_loses_nothing() {
     assert_eq!((history.refused, history.unknown), (0, 0), "{:?}", history.trouble);
     assert_eq!(check(&history.operations), Verdict::Linearizable);
     assert_eq!(missing(&history, &store), Vec::<String>::new());
-    assert!(history.gap.0 < Duration::from_millis(500), "{:?}", history.gap);
+    assert!(history.silence < Duration::from_millis(500), "{:?}", history.silence);
 }
 
 #[test]
