@@ -189,3 +189,21 @@ fn mangled_files_never_panic() {
         let _ = Experiment::read(&GOOD[..at]);
     }
 }
+
+#[test]
+fn what_a_history_says_needs_one_and_is_about_all_of_it() {
+    let expect = |what: &str, history: &str| {
+        let text = GOOD.replacen("lost == 0", what, 1).replacen("[expect]", &format!("{history}\n[expect]"), 1);
+        Experiment::read(&text).map_err(|_| mistakes(&text).join("\n"))
+    };
+    let history = "[history]\nstores = [\"worker[1]\", \"sink\"]\npace = \"5ms\"\n";
+    let read = expect("violations == 0", history).unwrap().history.unwrap();
+    assert_eq!(read.stores[0], Target { role: "worker".into(), index: Some(1) });
+    assert_eq!((read.clients, read.keys, read.pace), (4, 4, Duration::from_millis(5)));
+    assert!(expect("violations == 0", "").unwrap_err().contains("there is no history for violations"));
+    assert!(expect("lost_writes of sink == 0", history).unwrap_err().contains("one number, of the whole history"));
+    assert!(expect("silence <= 5", history).unwrap_err().contains("write a time"));
+    assert!(
+        expect("violations == 0", "[history]\nstores = [\"wurker\"]\n").unwrap_err().contains("did you mean 'worker'")
+    );
+}
