@@ -1,3 +1,4 @@
+//! Which node gets which part, and why none does.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use super::*;

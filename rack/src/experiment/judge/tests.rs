@@ -1,3 +1,4 @@
+//! Measures of made-up runs.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use serde_json::json;

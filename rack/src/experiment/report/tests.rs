@@ -1,3 +1,4 @@
+//! The page of a made-up run.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::time::{Duration, Instant, SystemTime};
