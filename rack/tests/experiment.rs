@@ -133,15 +133,16 @@ fn a_pipeline_loses_its_workers_and_no_message() {
         let node = nodes.iter().find(|node| node["part"] == part).unwrap();
         node["series"]["workloads"][id].as_array().unwrap().last().unwrap()["figures"][figure].as_f64().unwrap()
     };
-    assert_eq!((last("source", "source", "sent"), last("sink", "sink", "delivered")), (300.0, 300.0));
+    assert_eq!((last("source", "source", "sent"), last("sink", "sink", "delivered")), (340.0, 340.0));
     // Both workers worked, and the one that was reset has done so again.
     assert!(last("worker[0]", "worker", "operations") > 20.0 && last("worker[1]", "worker", "operations") > 20.0);
 
     let events = json["events"].as_array().unwrap();
     let event = |text: &str| events.iter().find(|event| event["text"].as_str().unwrap().starts_with(text)).unwrap();
-    for (text, planned) in [("partition", 5.0), ("reset", 10.0)] {
+    for (text, planned) in [("partition", 5.0), ("reset", 11.0)] {
         let at = event(text)["at"].as_f64().unwrap();
-        assert!((planned..planned + 0.5).contains(&at), "{text} at {at}");
+        // Never early; how late it is on a machine with other things to do is not this program's.
+        assert!((planned..planned + 2.0).contains(&at), "{text} at {at}");
     }
     assert_eq!(event("is up again")["node"], "worker[0]");
     // The rack of its own is gone.
@@ -212,4 +213,58 @@ fn what_is_not_met_void_refused_or_interrupted_is_told_and_leaves_nothing() {
     assert_eq!(place.end(child).0, Some(2));
     let racks: Value = serde_json::from_str(&place.say(&["ps", "--json"]).1).unwrap();
     assert_eq!(racks.as_array().unwrap().len(), 1, "{racks}");
+}
+
+/// Returns the numbers of the echo requests of IPv4 in a capture (pcap, Ethernet).
+fn echo_requests(file: &Path) -> Vec<u16> {
+    let bytes = fs::read(file).unwrap();
+    let (mut rest, mut numbers) = (&bytes[24..], Vec::new());
+    while let Some((header, frames)) = rest.split_at_checked(16) {
+        let len = u32::from_ne_bytes(header[8..12].try_into().unwrap()) as usize;
+        // The switch may be writing the last one.
+        let Some((frame, next)) = frames.split_at_checked(len) else { break };
+        // Ethernet, IPv4 without options, ICMP of type 8: the number is in its bytes 6 and 7 (RFC 792).
+        if len >= 42 && frame[12..15] == [8, 0, 0x45] && frame[23] == 1 && frame[34] == 8 {
+            numbers.push(u16::from_be_bytes([frame[40], frame[41]]));
+        }
+        rest = next;
+    }
+    numbers
+}
+
+#[test]
+fn the_same_file_and_seed_hit_the_same_packets() {
+    const SENT: u16 = 150;
+    let place = Place::new();
+    let file = |seed: u32| {
+        let text = format!(
+            "name = \"fate\"\nseed = {seed}\n[roles.b]\nworkloads = [\"cpu load=1%\"]\n[roles.a]\nstart = \"run\"\n\
+             workloads = [\"ping peer={{b}} interval=10ms timeout=50ms count={SENT}\"]\n\
+             [[phases]]\nname = \"before\"\nfor = \"2s\"\n[[phases]]\nname = \"run\"\nfor = \"40s\"\nuntil = \"a\"\n\
+             [[faults]]\nat = \"0s\"\non = \"a\"\nfault = \"drop share=30% dir=out proto=icmp peer={{b}}\"\n\
+             [expect]\nthat = [\"errors of a >= 1\"]\n"
+        );
+        let path = place.path(&format!("{seed}.toml"));
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    // What has come through, by what was on the wire. Nodes count their requests from their start on.
+    let runs = [1, 1, 2].map(|seed| {
+        let pcap = tempfile::tempdir_in(place.0.path()).unwrap();
+        let up = ["up", "2", "--rack", "d", "--no-build", "--pcap", pcap.path().to_str().unwrap()];
+        assert_eq!(place.say(&up).0, Some(0));
+        let (status, out, errors) = place.say(&["experiment", "--rack", "d", &file(seed)]);
+        assert_eq!(status, Some(0), "{out}{errors}");
+        place.say(&["down", "--rack", "d"]);
+        let mut numbers = echo_requests(&pcap.path().join("all.pcap"));
+        // The last ones are missing when a request could not be sent.
+        numbers.retain(|number| *number < SENT - 10);
+        numbers
+    });
+    assert_eq!(runs[0], runs[1]);
+    // Another seed is another fate, and 30 % of 140 is 42, in all runs but one of millions within 30 of it.
+    assert_ne!(runs[0], runs[2]);
+    for run in &runs {
+        assert!((68..=128).contains(&run.len()), "{run:?}");
+    }
 }

@@ -93,3 +93,53 @@ fn measured(measure: &Measure, crew: &Crew<'_>, sampler: &Sampler, spans: &[Span
     let from = now.checked_sub(recent)?.max(spans.first()?.from);
     judge.measure_in(measure, Kind::Plain, from, now).value
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use serde_json::json;
+
+    use super::super::crew::Member;
+    use super::super::series::Reading;
+    use super::*;
+    use crate::fleet::tests::{look, node};
+
+    const FILE: &str = "name = \"x\"\n[roles.queue]\nworkloads = [\"pipeline stage=queue id=queue\"]\n[roles.worker]\ncount = 3\n\
+        workloads = [\"pipeline stage=worker from={queue} to={queue} id=worker\"]\n[[phases]]\nname = \"run\"\nfor = \"9s\"\n\
+        [[controllers]]\nrole = \"worker\"\nmeasure = \"depth of queue\"\nadd = 50\nremove = 5\nhold = \"1ms\"\n\
+        [expect]\nthat = [\"errors == 0\"]\n";
+
+    #[test]
+    fn nodes_come_with_the_load_and_go_with_it() {
+        let experiment = Experiment::read(FILE).unwrap();
+        let member = |(number, (role, index))| Member { role, index, node: node("pi", number), look: look() };
+        let members = (1..).zip([(0, 0), (1, 0), (1, 1), (1, 2)]).map(member).collect();
+        let crew = Crew { experiment: &experiment, members };
+        let sampler = Sampler::new(4, Duration::from_secs(9));
+        let mut control = Control::new(&experiment);
+        assert_eq!((control.begins_with("worker"), control.begins_with("queue")), (Some(1), None));
+        let mut look = |second: u64, depth: u64| {
+            let figures = json!({"minipirack_pipeline_depth": depth});
+            let work = json!({"id": "queue", "state": "running", "runs": 1, "figures": figures, "durations_us": []});
+            let reading = Reading::read(&json!({"boots": 1, "sample_us": second, "workloads": [work]})).unwrap();
+            let now = Instant::now();
+            lock(&sampler.tracks[0]).add(now, reading);
+            let spans = [Span { name: "run".into(), from: now - Duration::from_secs(1), to: now }];
+            let orders = control.look(&crew, &sampler, &spans);
+            std::thread::sleep(Duration::from_millis(2));
+            orders
+                .into_iter()
+                .map(|order| format!("{}: {}", crew.part(order.at), order.lines.join("; ")))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(look(1, 20), [""; 0], "neither much nor little");
+        let start = "workload start pipeline stage=worker from=10.77.0.11 to=10.77.0.11 id=worker";
+        assert_eq!(look(2, 50), [format!("worker[1]: {start}")]);
+        assert_eq!(look(3, 90), [format!("worker[2]: {start}")]);
+        assert_eq!(look(4, 900), [""; 0], "there are no more");
+        assert_eq!(look(5, 5), ["worker[2]: workload stop worker"]);
+        assert_eq!(look(6, 0), ["worker[1]: workload stop worker"]);
+        assert_eq!(look(7, 0), [""; 0], "one always works");
+    }
+}

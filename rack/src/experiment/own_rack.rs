@@ -1,7 +1,8 @@
 //! A virtual rack of an experiment's own, which ends with it, however it ends.
 
 use std::env;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::os::unix::process::CommandExt;
 use std::process::{self, Child, Command, Stdio};
 use std::thread;
@@ -24,6 +25,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) struct OwnRack {
     place: Place,
     up: Child,
+    /// What `up` has to say.
+    log: File,
 }
 
 impl OwnRack {
@@ -34,6 +37,7 @@ impl OwnRack {
     pub(super) fn start(count: usize, is_built: bool, stop: &Stop) -> Result<Self> {
         let name: RackName = format!("experiment-{}", process::id()).parse().map_err(anyhow::Error::msg)?;
         let place = Place::of(&name)?;
+        let log = tempfile::tempfile().context("a file for what `up` says")?;
         let program = env::current_exe().context("the path of this program")?;
         let mut arguments = vec!["up".to_owned(), count.to_string(), "--rack".into(), name.to_string()];
         // Exact timers: what is measured is not to depend on how idle a node was before.
@@ -44,11 +48,11 @@ impl OwnRack {
         // The kernel tells it when this program is gone, even if it was killed. Where there is no setpriv, `down` has to.
         let mut guarded = Command::new("setpriv");
         guarded.args(["--pdeathsig", "TERM", "--"]).arg(&program);
-        let up = match spawn(guarded, &arguments) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => spawn(Command::new(&program), &arguments),
+        let up = match spawn(guarded, &arguments, &log) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => spawn(Command::new(&program), &arguments, &log),
             result => result,
         };
-        let mut rack = Self { place, up: up.context("a virtual rack can't be started")? };
+        let mut rack = Self { place, up: up.context("a virtual rack can't be started")?, log };
         rack.wait(stop)?;
         Ok(rack)
     }
@@ -66,10 +70,10 @@ impl OwnRack {
                 }
                 if let Some(status) = self.up.try_wait().context("waiting for `up`")? {
                     let mut said = String::new();
-                    if let Some(mut errors) = self.up.stderr.take() {
-                        // What can be read of it.
-                        let _ = errors.read_to_string(&mut said);
-                    }
+                    self.log
+                        .rewind()
+                        .and_then(|()| self.log.read_to_string(&mut said))
+                        .context("what `up` has said")?;
                     return Err(anyhow!("a virtual rack can't be started ({status}): {}", said.trim()));
                 }
                 // Before its supervisor answers, `up` builds the image.
@@ -120,7 +124,7 @@ impl Drop for OwnRack {
     }
 }
 
-fn spawn(mut command: Command, arguments: &[String]) -> io::Result<Child> {
+fn spawn(mut command: Command, arguments: &[String], log: &File) -> io::Result<Child> {
     // Of a group of its own: Ctrl-C is for this program, which has to heal the nodes first.
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0).spawn()
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone()?).process_group(0).spawn()
 }

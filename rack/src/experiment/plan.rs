@@ -134,11 +134,11 @@ mod tests {
         let text = include_str!("../../experiments/pipeline-worker-lost.toml");
         let shown = show(&Experiment::read(text).unwrap());
         for part in [
-            "pipeline-worker-lost: 5 nodes, 25s, seed 7",
+            "pipeline-worker-lost: 5 nodes, 27s, seed 7",
             "  worker[1]\n    worker     pipeline stage=worker from=10.77.0.12 to=10.77.0.11 time=3ms id=worker",
-            "       2s  run for 13s",
+            "       2s  run for 15s",
             "       5s  worker[1]: fault, for 3s: partition for=3s seed=7000",
-            "      10s  worker[0]: fault: reset",
+            "      11s  worker[0]: fault: reset",
             "or until all of source have finished",
             "  lost == 0\n",
             "void when under_voltage",
