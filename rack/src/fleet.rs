@@ -8,7 +8,8 @@
 //! | `ssh` | one command over SSH, within a time |
 //! | `session` | a login that stays, for many commands |
 //! | `look` | what a node says of itself |
-//! | `ls`, `run`, `logs`, `blink`, `targets` | the commands |
+//! | `ls`, `top`, `run`, `logs`, `blink`, `targets` | the commands |
+//! | `events` | what a node says without being asked again |
 //! | `parallel`, `interrupt` | many nodes at once; Ctrl-C |
 //! | `dial` | the hidden command that takes OpenSSH to a virtual node |
 //! | `selection` | which nodes a command is about |
@@ -16,6 +17,7 @@
 
 mod blink;
 mod dial;
+mod events;
 mod http;
 mod interrupt;
 mod lan;
@@ -30,6 +32,7 @@ mod session;
 mod ssh;
 mod stream;
 mod targets;
+mod top;
 
 pub(crate) use self::blink::{Options as BlinkOptions, blink};
 pub(crate) use self::dial::{Options as DialOptions, dial};
@@ -45,6 +48,7 @@ pub(crate) use self::selection::{Login, Selection};
 pub(crate) use self::session::Session;
 pub(crate) use self::stream::Stream;
 pub(crate) use self::targets::{Options as TargetsOptions, targets};
+pub(crate) use self::top::{Options as TopOptions, top};
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -97,6 +97,8 @@ enum Action {
     Console(virtual_rack::ConsoleOptions),
     /// Lists nodes, virtual ones and those on this network: how they are and what they run.
     Ls(fleet::LsOptions),
+    /// Shows live what nodes do: processors, network, temperature, health, workloads; their logs and consoles.
+    Top(fleet::TopOptions),
     /// Shows the log lines of nodes as one log, and follows them.
     Logs(fleet::LogsOptions),
     /// Lists nodes for Prometheus: printed, in a file, or served.
@@ -174,6 +176,7 @@ fn main() -> ExitCode {
         Some(Action::History(options)) => history::history(&options),
         Some(Action::Supervise(options)) => virtual_rack::supervise(&options),
         Some(Action::Ls(options)) => fleet::ls(&options),
+        Some(Action::Top(options)) => fleet::top(&options),
         Some(Action::Logs(options)) => fleet::logs(&options),
         Some(Action::Targets(options)) => fleet::targets(&options),
         Some(Action::Completions(options)) => completions(&options),

@@ -76,6 +76,18 @@ fn a_rack_is_listed_told_and_its_dead_are_named() {
     let targets = racks.json(&["targets", "--rack", "a"]);
     assert_eq!(targets.as_array().unwrap().len(), 3, "{targets}");
     assert_eq!(targets[0]["labels"]["instance"], "web-1");
+    // Prometheus understands what is written for it.
+    let monitoring = racks.0.path().join("monitoring");
+    std::fs::create_dir(&monitoring).unwrap();
+    let configuration = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/monitoring/prometheus.yml");
+    std::fs::copy(configuration, monitoring.join("prometheus.yml")).unwrap();
+    racks.run(&["targets", "--rack", "a", "--output", monitoring.join("nodes.json").to_str().unwrap()]);
+    let promtool =
+        Command::new("promtool").args(["check", "config", "prometheus.yml"]).current_dir(&monitoring).output();
+    if let Ok(checked) = promtool {
+        let said = String::from_utf8_lossy(&[checked.stdout, checked.stderr].concat()).into_owned();
+        assert!(checked.status.success() && !said.contains("does not exist"), "{said}");
+    }
 
     // A host key that is not the rack's is refused.
     let known = racks.0.path().join("minipirack/a/known_hosts");

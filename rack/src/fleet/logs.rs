@@ -1,7 +1,7 @@
 //! `logs`: the log lines of many nodes as one, in the order of time; and those to come, as they come.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::thread;
@@ -12,6 +12,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::events::{Event, Events};
 use super::interrupt::{self, Interrupt};
 use super::lan::plain;
 use super::node::Node;
@@ -47,14 +48,15 @@ pub(crate) struct Options {
 
 /// A line as the node tells it (`telemetry/src/sinks/json/log.rs`).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-struct Line {
-    at_us: u64,
-    level: String,
+pub(super) struct Line {
+    /// When it was written, since the node's start.
+    pub(super) at_us: u64,
+    pub(super) level: String,
     core: u8,
-    text: String,
+    pub(super) text: String,
     /// Lines before it that are lost.
     #[serde(default)]
-    missed: u64,
+    pub(super) missed: u64,
 }
 
 #[derive(Deserialize)]
@@ -155,7 +157,7 @@ fn listen(node: &Node, next: &mut Option<(u64, Boot)>, is_away: &mut bool, print
     // A node that was started anew counts from 0 again. Two looks at the same start differ by the network's delay only.
     let is_same = next.is_some_and(|(_, boot)| now.unix_us.abs_diff(boot.unix_us) < 2_000_000);
     let after = next.filter(|_| is_same).map_or(0, |(number, _)| number);
-    let mut events = node.events(&format!("/api/v1/events?after={after}"))?;
+    let mut events = Events::new(node.events(&format!("/api/v1/events?after={after}"))?);
     if *is_away {
         say(&format!("{}: {}", node.name, if is_same { "is back" } else { "is there" }));
     } else if next.is_some() && !is_same {
@@ -163,37 +165,18 @@ fn listen(node: &Node, next: &mut Option<(u64, Boot)>, is_away: &mut bool, print
     }
     *is_away = false;
     *next = Some((after, now));
-    let mut event = Event::default();
     loop {
-        let mut text = Vec::new();
-        if events.read_until(b'\n', &mut text)? == 0 {
-            bail!("it closed the connection");
-        }
-        if let Some((number, line)) = event.feed(String::from_utf8_lossy(&text).trim_end()) {
+        if let Some((number, line)) = line_of(&events.next()?) {
             *next = Some((number.unwrap_or(after), now));
             printer.print(node, now.at(&line), &line)?;
         }
     }
 }
 
-/// Reads server-sent events (WHATWG HTML, "Server-sent events"), of which only `log` is wanted.
-#[derive(Debug, Default)]
-struct Event {
-    is_log: bool,
-    id: Option<u64>,
-}
-
-impl Event {
-    /// Takes a line of the stream; returns a log line that it completes and the number of the one behind it.
-    fn feed(&mut self, text: &str) -> Option<(Option<u64>, Line)> {
-        match text.split_once(": ") {
-            Some(("event", name)) => (self.is_log, self.id) = (name == "log", None),
-            Some(("id", id)) => self.id = id.parse().ok(),
-            Some(("data", data)) if self.is_log => return Some((self.id, serde_json::from_str(data).ok()?)),
-            _ => {}
-        }
-        None
-    }
+/// Returns the log line that an event tells of, and the number of the one behind it.
+pub(super) fn line_of(event: &Event) -> Option<(Option<u64>, Line)> {
+    (event.name == "log").then_some(())?;
+    Some((event.id, serde_json::from_str(&event.data).ok()?))
 }
 
 /// Standard output, whoever speaks.
@@ -271,14 +254,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn log_events_are_picked_out_of_a_stream() {
-        let stream = "retry: 2000\n\nevent: sample\ndata: {\"at_us\":1}\n\nevent: log\nid: 8\n\
-                      data: {\"at_us\":5,\"level\":\"warn\",\"core\":0,\"text\":\"net: x\",\"missed\":2}\n\n\
-                      event: log\nid: 9\ndata: {broken\n\nevent: workloads\ndata: []\n";
-        let mut event = Event::default();
-        let lines: Vec<_> = stream.lines().filter_map(|line| event.feed(line)).collect();
+    fn a_log_line_is_shown_with_its_time_and_node() {
+        let data = r#"{"at_us":5,"level":"warn","core":0,"text":"net: x","missed":2}"#;
+        let event = |name: &str, data: &str| Event { name: name.into(), id: Some(8), data: data.into() };
+        assert_eq!([line_of(&event("sample", data)), line_of(&event("log", "{broken"))], [None, None]);
         let line = Line { at_us: 5, level: "warn".into(), core: 0, text: "net: x".into(), missed: 2 };
-        assert_eq!(lines, [(Some(8), line.clone())]);
+        assert_eq!(line_of(&event("log", data)), Some((Some(8), line.clone())));
         let text = as_text(&node("pi-1", 1), 3_723_004_000, &line, 6);
         assert_eq!(text, "01:02:03.004Z pi-1   warn  (2 lines before this one are lost) net: x\n");
         assert!(as_json(&node("pi-1", 1), 3_000, &line).contains("\"unix_ms\":3"));

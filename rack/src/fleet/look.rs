@@ -105,16 +105,7 @@ impl Look {
 
     /// Returns in a word or two how well it is.
     pub(crate) fn health(&self) -> String {
-        let mut health = match self.is_valid {
-            Some(true) => "well".to_owned(),
-            Some(false) => self.reasons.join(", "),
-            // A virtual board has no firmware that would know.
-            None => "unknown".to_owned(),
-        };
-        if self.faults.is_some() {
-            health.push_str(", faults on purpose");
-        }
-        health
+        health(self.is_valid, &self.reasons, self.faults.is_some())
     }
 
     /// Returns what it runs, in a line.
@@ -126,6 +117,20 @@ impl Look {
             |w: &Workload| if w.state == "running" { w.spec.clone() } else { format!("{} ({})", w.spec, w.state) };
         self.workloads.iter().map(show).collect::<Vec<_>>().join("; ")
     }
+}
+
+/// Returns in a word or two how well a node is: whether its measurements can be trusted, why not, and whether it is disturbed on purpose.
+pub(super) fn health(is_valid: Option<bool>, reasons: &[String], has_faults: bool) -> String {
+    let mut health = match is_valid {
+        Some(true) => "well".to_owned(),
+        Some(false) => reasons.join(", "),
+        // A virtual board has no firmware that would know.
+        None => "unknown".to_owned(),
+    };
+    if has_faults {
+        health.push_str(", faults on purpose");
+    }
+    health
 }
 
 /// Returns a time as people say it: `3d 4h`, `2h 5m`, `1m 2s`, `7s`.

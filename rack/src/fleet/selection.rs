@@ -59,7 +59,15 @@ impl Selection {
     /// When the rack that was asked for is not up, or one does not answer; when the network can't be listened at and nothing else
     /// was found.
     pub(crate) fn all(&self, login: &Login) -> Result<Vec<Node>> {
-        self.find(login, |_| false)
+        self.find(login, Voice::Loud, |_| false)
+    }
+
+    /// As [`all`](Self::all), without a word: for who has the whole screen.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn all_silently(&self, login: &Login) -> Result<Vec<Node>> {
+        self.find(login, Voice::Silent, |_| false)
     }
 
     /// Finds the nodes with these names, in this order; a name is also a number of a virtual rack's node, or an address. An
@@ -69,7 +77,7 @@ impl Selection {
     /// When one is not there, or more than one could be meant; as [`all`](Self::all).
     pub(crate) fn named(&self, names: &[String], login: &Login) -> Result<Vec<Node>> {
         let is_known = |nodes: &[Node]| names.iter().all(|name| nodes.iter().any(|node| node.is_called(name)));
-        let nodes = self.find(login, is_known)?;
+        let nodes = self.find(login, Voice::Loud, is_known)?;
         let mut picked: Vec<Node> = Vec::new();
         for name in names {
             let node = match pick(&nodes, name)? {
@@ -84,8 +92,8 @@ impl Selection {
         Ok(picked)
     }
 
-    fn find(&self, login: &Login, is_enough: impl Fn(&[Node]) -> bool) -> Result<Vec<Node>> {
-        let mut nodes = if self.lan { Vec::new() } else { self.virtual_nodes(login)? };
+    fn find(&self, login: &Login, voice: Voice, is_enough: impl Fn(&[Node]) -> bool) -> Result<Vec<Node>> {
+        let mut nodes = if self.lan { Vec::new() } else { self.virtual_nodes(login, voice)? };
         if self.rack.is_some() || is_enough(&nodes) {
             return Ok(nodes);
         }
@@ -99,16 +107,20 @@ impl Selection {
             is_enough(&all)
         };
         let browse = || lan::browse(wait, &access, is_enough_with);
-        let found = if wait > PATIENCE { Progress::start("looking for nodes").follow(|_| browse()) } else { browse() };
+        let found = if wait > PATIENCE && voice == Voice::Loud {
+            Progress::start("looking for nodes").follow(|_| browse())
+        } else {
+            browse()
+        };
         match found {
             Ok(found) => nodes.extend(found),
             Err(error) if nodes.is_empty() => return Err(error),
-            Err(error) => say(&format!("warning: {error:#}; nodes on the network are not shown")),
+            Err(error) => voice.warn(&format!("{error:#}; nodes on the network are not shown")),
         }
         Ok(nodes)
     }
 
-    fn virtual_nodes(&self, login: &Login) -> Result<Vec<Node>> {
+    fn virtual_nodes(&self, login: &Login, voice: Voice) -> Result<Vec<Node>> {
         let places = match &self.rack {
             Some(name) => vec![Place::of(name)?],
             None => Place::all()?,
@@ -120,10 +132,25 @@ impl Selection {
                 None if self.rack.is_some() => {
                     bail!("rack {} is not up; `cargo run -- ps` lists those that are", place.name())
                 }
-                None => say(&format!("warning: rack {0} has crashed; `down --rack {0}` cleans up", place.name())),
+                None => voice.warn(&format!("rack {0} has crashed; `down --rack {0}` cleans up", place.name())),
             }
         }
         Ok(nodes)
+    }
+}
+
+/// Whether the user is told what happens meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Voice {
+    Loud,
+    Silent,
+}
+
+impl Voice {
+    fn warn(self, what: &str) {
+        if self == Self::Loud {
+            say(&format!("warning: {what}"));
+        }
     }
 }
 

@@ -116,20 +116,36 @@ pub(super) fn run(
 
 /// Returns `ssh` with everything but the command, and a file of host keys that it needs until its end, if it does.
 pub(super) fn client_of(node: &Node) -> Result<(Command, Option<NamedTempFile>)> {
-    let derived = match &node.access.hosts {
-        Hosts::OfSecret(secret) => Some(derived_hosts(node, secret)?),
-        _ => None,
-    };
-    let mut ssh = client(node, derived.as_ref().map(NamedTempFile::path))?;
+    let derived = derived_hosts(node)?;
+    let mut ssh = client(node, derived.as_ref().map(NamedTempFile::path), Talk::Command)?;
     // Of a group of its own: Ctrl-C is for whoever asked, who may have something to do before the end.
     ssh.process_group(0);
     Ok((ssh, derived))
 }
 
+/// Returns `ssh` as it has a shell on this terminal, and the file of host keys, as [`client_of`].
+pub(super) fn shell(node: &Node) -> Result<(Command, Option<NamedTempFile>)> {
+    let derived = derived_hosts(node)?;
+    Ok((client(node, derived.as_ref().map(NamedTempFile::path), Talk::Shell)?, derived))
+}
+
+/// What is wanted of a node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Talk {
+    /// That it runs a command; nobody is asked for anything.
+    Command,
+    /// A shell on this terminal.
+    Shell,
+}
+
 /// Returns `ssh` with everything but the command; `derived` is a file of host keys that were derived from a secret.
-fn client(node: &Node, derived: Option<&Path>) -> Result<Command> {
+fn client(node: &Node, derived: Option<&Path>, talk: Talk) -> Result<Command> {
     let mut ssh = Command::new("ssh");
-    ssh.args(["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR"]);
+    match talk {
+        Talk::Command => ssh.args(["-T", "-o", "BatchMode=yes"]),
+        Talk::Shell => ssh.arg("-t"),
+    };
+    ssh.args(["-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR"]);
     ssh.args(["-o", &format!("HostKeyAlias={}", node.name)]);
     if let Some(identity) = &node.access.identity {
         ssh.arg("-i").arg(identity).args(["-o", "IdentitiesOnly=yes"]);
@@ -157,9 +173,10 @@ fn client(node: &Node, derived: Option<&Path>) -> Result<Command> {
     Ok(ssh)
 }
 
-/// Writes the host keys that the board may have. Who it is it says itself, over a connection that nobody protects; who says it
+/// Writes the host keys that the board may have, if they follow from a secret. Who it is it says itself, over a connection that nobody protects; who says it
 /// in its place does not have the key.
-fn derived_hosts(node: &Node, secret: &RackSecret) -> Result<NamedTempFile> {
+fn derived_hosts(node: &Node) -> Result<Option<NamedTempFile>> {
+    let Hosts::OfSecret(secret) = &node.access.hosts else { return Ok(None) };
     let who = node.api("node").context("it does not tell its serial number, which its host key depends on")?;
     let network =
         node.api("network").context("it does not tell its Ethernet address, which its host key depends on")?;
@@ -174,7 +191,7 @@ fn derived_hosts(node: &Node, secret: &RackSecret) -> Result<NamedTempFile> {
         let key = HostKey::of_board(&secret.0, serial, *mac, name).public();
         writeln!(file, "{} {}", node.name, key.to_openssh()).context("a file for host keys")?;
     }
-    Ok(file)
+    Ok(Some(file))
 }
 
 fn known(ssh: &mut Command, file: &Path, strict: &str) {
@@ -260,7 +277,7 @@ mod tests {
     }
 
     fn arguments(node: &Node) -> Vec<String> {
-        let client = client(node, None).unwrap();
+        let client = client(node, None, Talk::Command).unwrap();
         client.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect()
     }
 
