@@ -114,7 +114,7 @@ impl Session {
     }
 
     /// Waits for the end, and checks that the terminal is as it was.
-    fn end(mut self) -> ExitStatus {
+    fn end(&mut self) -> ExitStatus {
         let deadline = Instant::now() + SOON;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -126,6 +126,14 @@ impl Session {
         assert_eq!(tcgetattr(self.terminal.as_fd()).unwrap(), self.before, "the terminal is not as it was");
         self.wait_for(&[SCREEN_GIVEN_BACK]);
         status
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -181,7 +189,7 @@ fn a_rack_is_watched_and_the_terminal_given_back() {
     session.wait_for(&["q quit"]);
     session.press(b"\x03");
     assert!(session.end().success());
-    let session = Session::start(&racks, &["top", "--rack", "t"]);
+    let mut session = Session::start(&racks, &["top", "--rack", "t"]);
     session.wait_for(&["q quit"]);
     kill(Pid::from_raw(i32::try_from(session.child.id()).unwrap()), Signal::SIGTERM).unwrap();
     assert_eq!(session.end().code(), Some(130));

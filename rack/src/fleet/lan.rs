@@ -2,6 +2,7 @@
 //! board (`net/src/mdns.rs`). What comes from the network is shown on a terminal, so it is made plain first.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,17 +33,17 @@ pub(super) fn browse(
     let daemon = ServiceDaemon::new().context("mDNS can't be used on this machine")?;
     let events = daemon.browse(SERVICE).context("mDNS can't be used on this machine")?;
     let end = Instant::now() + patience;
-    let mut found: BTreeMap<String, Node> = BTreeMap::new();
+    let mut found: BTreeMap<String, Vec<Node>> = BTreeMap::new();
     let mut last_news = Instant::now();
     loop {
         let until = if found.is_empty() { end } else { end.min(last_news + QUIET) };
         let Ok(event) = events.recv_deadline(until) else { break };
-        let (key, node) = match event {
+        let (key, nodes) = match event {
             ServiceEvent::ServiceResolved(service) => (service.fullname.clone(), resolved(&service, access)),
             // Known by its instance; the rest may come.
             ServiceEvent::ServiceFound(_, instance) if !found.contains_key(&instance) => {
-                let node = nameless(&instance, access);
-                (instance, node)
+                let nodes = vec![nameless(&instance, access)];
+                (instance, nodes)
             }
             ServiceEvent::ServiceRemoved(_, instance) => {
                 found.remove(&instance);
@@ -51,27 +52,28 @@ pub(super) fn browse(
             _ => continue,
         };
         if found.len() < NODES_MAX || found.contains_key(&key) {
-            found.insert(key, node);
+            found.insert(key, nodes);
             last_news = Instant::now();
         }
-        let nodes: Vec<Node> = found.values().cloned().collect();
+        let nodes: Vec<Node> = found.values().flatten().cloned().collect();
         if is_enough(&nodes) {
             break;
         }
     }
     // It ends with this process, too.
     let _ = daemon.shutdown();
-    let mut nodes: Vec<Node> = found.into_values().collect();
-    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut nodes: Vec<Node> = found.into_values().flatten().take(NODES_MAX).collect();
+    nodes.sort_by(|a, b| (&a.name, a.address).cmp(&(&b.name, b.address)));
     Ok(nodes)
 }
 
-fn resolved(service: &ResolvedService, access: &Arc<Access>) -> Node {
+/// Returns who announces this: one node, or as many as have the same name.
+fn resolved(service: &ResolvedService, access: &Arc<Access>) -> Vec<Node> {
     let text = |key: &str| service.txt_properties.get_property_val_str(key).map(plain);
     let name = plain(service.host.trim_end_matches('.').trim_end_matches(".local"));
-    let address = service.addresses.iter().filter_map(|ip| address(ip, service.port)).min_by_key(rank);
-    Node {
-        name,
+    let addresses = each(service.addresses.iter().filter_map(|ip| address(ip, service.port)).collect());
+    let node = |address: Option<SocketAddr>| Node {
+        name: name.clone(),
         trouble: address.is_none().then(|| "it announces itself without an address".into()),
         address: address.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, service.port).into()),
         board: text("board").unwrap_or_default(),
@@ -79,7 +81,24 @@ fn resolved(service: &ResolvedService, access: &Arc<Access>) -> Node {
         number: None,
         origin: Origin::Lan,
         access: access.clone(),
+    };
+    if addresses.is_empty() {
+        vec![node(None)]
+    } else {
+        addresses.into_iter().map(|address| node(Some(address))).collect()
     }
+}
+
+/// Returns one address for each node that has one of these: the best, but all of IPv4 that everybody reaches, of which a node has
+/// no more than one.
+fn each(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    addresses.sort_by_key(rank);
+    let best = addresses.first().map(rank);
+    addresses.retain({
+        let mut is_first = true;
+        move |address| mem::take(&mut is_first) || (rank(address).0 == 0 && best.is_some_and(|best| best.0 == 0))
+    });
+    addresses
 }
 
 fn nameless(instance: &str, access: &Arc<Access>) -> Node {
@@ -133,6 +152,17 @@ mod tests {
         addresses.sort_by_key(rank);
         let texts: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
         assert_eq!(texts, ["10.0.0.1", "10.0.0.2", "2001:db8::1", "169.254.3.3", "fe80::1"]);
+    }
+
+    #[test]
+    fn two_nodes_of_one_name_are_two() {
+        let each = |texts: &[&str]| {
+            let addresses = each(texts.iter().filter_map(|text| text.parse().ok()).collect());
+            addresses.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(each(&["[fe80::1]:80", "10.0.0.2:80", "10.0.0.1:80", "[2001:db8::1]:80"]), ["10.0.0.1", "10.0.0.2"]);
+        assert_eq!(each(&["[fe80::1]:80", "[fe80::2]:80", "169.254.3.3:80"]), ["169.254.3.3"]);
+        assert!(each(&[]).is_empty());
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) struct Look {
     pub(crate) uptime: Duration,
     /// Whether nothing can be changed over the network.
     pub(crate) is_read_only: bool,
+    /// The fingerprint of its host key; `None` if it has no SSH server.
+    pub(crate) host_key: Option<String>,
     /// Whether measurements can be trusted; `None` where the firmware does not tell.
     pub(crate) is_valid: Option<bool>,
     /// Why not.
@@ -53,6 +55,9 @@ struct Who {
     uptime_us: u64,
     #[serde(default)]
     read_only: bool,
+    /// Who may change it, and its host key (`telemetry/src/node_info.rs`).
+    #[serde(default)]
+    access: String,
 }
 
 /// The part of `/api/v1/sample` that is needed.
@@ -88,6 +93,7 @@ impl Look {
             version: plain(&version),
             uptime: Duration::from_micros(who.uptime_us),
             is_read_only: who.read_only,
+            host_key: who.access.split(' ').find(|word| word.starts_with("SHA256:")).map(plain),
             is_valid: sample.valid,
             reasons: sample.invalid_reasons.iter().map(|reason| plain(reason)).collect(),
             faults: sample.faults.as_deref().map(plain).filter(|line| !line.is_empty()),
@@ -152,7 +158,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn look() -> Look {
-        let who = r#"{"name":"pi-1","board":"Raspberry Pi 3B","version":"0.1.0","build":"abc","uptime_us":61000000,"read_only":false}"#;
+        let who = r#"{"name":"pi-1","board":"Raspberry Pi 3B","version":"0.1.0","build":"abc","uptime_us":61000000,"read_only":false,"access":"SSH, 1 key; host key SHA256:abc until the next start"}"#;
         let sample = r#"{"at_us":1,"valid":false,"invalid_reasons":["throttled"],"faults":""}"#;
         let workloads = r#"[{"slot":0,"id":"cpu","spec":"cpu load=5%","state":"running","reason":"","runs":1},
                             {"slot":1,"id":"x","spec":"kv","state":"failed","reason":"no memory"}]"#;
@@ -167,6 +173,7 @@ pub(crate) mod tests {
     fn a_node_is_summed_up() {
         let look = look();
         assert_eq!((look.version.as_str(), look.health().as_str()), ("0.1.0 (abc)", "throttled"));
+        assert_eq!(look.host_key.as_deref(), Some("SHA256:abc"));
         assert_eq!(look.work(), "cpu load=5%; kv (failed)");
         assert_eq!(Look { faults: Some("drop".into()), is_valid: None, ..look }.health(), "unknown, faults on purpose");
     }

@@ -6,12 +6,15 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use config::RackSecret;
 use serde_json::{Value, json};
 
 use super::look::{Look, shown};
-use super::node::Node;
+use super::node::{Node, Origin};
 use super::parallel;
 use super::selection::{self, Login, Selection};
+use super::ssh;
+use crate::node_files::secret;
 use crate::progress::say;
 
 /// What is listed.
@@ -20,6 +23,10 @@ pub(crate) struct Options {
     /// As JSON: an object with a list of nodes and a list of warnings.
     #[arg(long)]
     json: bool,
+    /// Tells which nodes on the network belong to another rack, by this rack secret: a file, or `own`, which is also used if nothing is
+    /// said and there is one.
+    #[arg(long, value_name = "FILE|own")]
+    rack_secret: Option<String>,
     #[command(flatten)]
     selection: Selection,
 }
@@ -28,7 +35,8 @@ pub(crate) struct Options {
 pub(crate) fn ls(options: &Options) -> Result<ExitCode> {
     let nodes = options.selection.all(&Login::default())?;
     let looks: Vec<Seen> = parallel::map(&nodes, |node| Look::at(node).map_err(|error| format!("{error:#}")));
-    let warnings = warnings(&nodes, &looks);
+    let mut warnings = warnings(&nodes, &looks);
+    warnings.extend(options.strangers(&nodes, &looks)?);
     let mut out = io::stdout().lock();
     if options.json {
         let list: Vec<Value> = nodes.iter().zip(&looks).map(|(node, look)| entry(node, look)).collect();
@@ -41,6 +49,37 @@ pub(crate) fn ls(options: &Options) -> Result<ExitCode> {
         warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
     }
     Ok(if looks.iter().all(Result::is_ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Options {
+    /// Returns what is to be said of nodes on the network whose host keys do not follow from this rack's secret.
+    fn strangers(&self, nodes: &[Node], looks: &[Seen]) -> Result<Option<String>> {
+        let own = || secret::has_own().then(|| "own".to_owned());
+        let Some(choice) = self.rack_secret.clone().or_else(own) else { return Ok(None) };
+        let pairs: Vec<(&Node, &Seen)> =
+            nodes.iter().zip(looks).filter(|(node, _)| node.origin == Origin::Lan).collect();
+        if pairs.is_empty() {
+            return Ok(None);
+        }
+        let secret = RackSecret(secret::bytes(&choice)?);
+        let is_stranger = parallel::map(&pairs, |(node, look)| {
+            let Some(shown) = look.as_ref().ok().and_then(|look| look.host_key.as_ref()) else { return false };
+            // Who has gone away meanwhile is no stranger.
+            ssh::host_keys(node, &secret)
+                .is_ok_and(|keys| keys.iter().all(|key| key.fingerprint().to_string() != *shown))
+        });
+        let pairs = pairs.iter().zip(is_stranger).filter(|(_, is_stranger)| *is_stranger);
+        let names: Vec<&str> = pairs.map(|((node, _), _)| node.name.as_str()).collect();
+        Ok((!names.is_empty()).then(|| strangers(&names, &choice)))
+    }
+}
+
+fn strangers(names: &[&str], choice: &str) -> String {
+    format!(
+        "two racks on one network? The host key of {} does not follow from the rack secret ({choice}): of another rack, or started \
+         without that secret",
+        names.join(", ")
+    )
 }
 
 /// What a node has said, or why it has not.
@@ -110,29 +149,44 @@ fn warnings(nodes: &[Node], looks: &[Seen]) -> Vec<String> {
             warnings.push(format!("{} ({}) does not answer: {error}", node.name, node.address.ip()));
         }
     }
-    let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    warnings.extend(other_images(nodes, looks));
     let mut names: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
-    for (node, look) in nodes.iter().zip(looks) {
+    for node in nodes {
         names.entry(&node.name).or_default().push(node);
-        let version = look.as_ref().map_or(node.version.as_deref(), |look| Some(look.version.as_str()));
-        if let Some(version) = version {
-            versions.entry(version).or_default().push(&node.name);
-        }
-    }
-    if versions.len() > 1 {
-        let parts: Vec<_> =
-            versions.iter().map(|(version, names)| format!("{version}: {}", names.join(", "))).collect();
-        warnings.push(format!("not all nodes run the same image; {}", parts.join("; ")));
     }
     for (name, same) in names.iter().filter(|(_, same)| same.len() > 1) {
         let places: Vec<_> = same.iter().map(|node| format!("{} ({})", node.address.ip(), node.origin)).collect();
-        warnings.push(format!(
-            "{} nodes are called {name}: {}; say which by --rack NAME or --lan",
-            same.len(),
-            places.join(", ")
-        ));
+        let advice = if same.iter().filter(|node| node.origin == Origin::Lan).count() > 1 {
+            "two racks on one network? Name them apart (name=), and till then say which by address"
+        } else {
+            "say which by --rack NAME or --lan"
+        };
+        warnings.push(format!("{} nodes are called {name}: {}; {advice}", same.len(), places.join(", ")));
     }
     warnings
+}
+
+/// Returns for each image that is not that of most nodes who runs it.
+fn other_images(nodes: &[Node], looks: &[Seen]) -> Vec<String> {
+    let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (node, look) in nodes.iter().zip(looks) {
+        if let Ok(look) = look {
+            versions.entry(&look.version).or_default().push(&node.name);
+        }
+    }
+    let Some(most) = versions.iter().max_by_key(|(_, names)| names.len()).map(|(version, _)| *version) else {
+        return Vec::new();
+    };
+    let others = versions.iter().filter(|(version, _)| **version != most);
+    others
+        .map(|(version, names)| {
+            let s = if names.len() == 1 { "s" } else { "" };
+            format!(
+                "{} run{s} another image, {version}, than most nodes, {most}: start it with the same",
+                names.join(", ")
+            )
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -159,12 +213,23 @@ pi-2  rack test  10.77.0.12  raspi3b          -            -       DOES NOT ANSW
 
     #[test]
     fn other_versions_and_equal_names_are_told() {
-        let nodes = [node("pi-1", 1), node("pi-1", 2)];
-        let looks = [Ok(look()), Ok(Look { version: "0.2.0".into(), ..look() })];
+        let nodes = [node("pi-1", 1), node("pi-1", 2), node("pi-3", 3)];
+        let other = || Look { version: "0.2.0".into(), ..look() };
+        let looks = [Ok(look()), Ok(look()), Ok(other())];
         let expected = [
-            "not all nodes run the same image; 0.1.0 (abc): pi-1; 0.2.0: pi-1",
+            "pi-3 runs another image, 0.2.0, than most nodes, 0.1.0 (abc): start it with the same",
             "2 nodes are called pi-1: 10.77.0.11 (rack test), 10.77.0.12 (rack test); say which by --rack NAME or --lan",
         ];
         assert_eq!(warnings(&nodes, &looks), expected);
+        let lan = nodes.clone().map(|node| Node { origin: Origin::Lan, ..node });
+        let said = warnings(&lan, &[Ok(look()), Ok(look()), Ok(look())]);
+        assert!(
+            said.len() == 1 && said[0].contains("10.77.0.11 (lan), 10.77.0.12 (lan); two racks on one network?"),
+            "{said:?}"
+        );
+        assert!(
+            strangers(&["pi-1", "pi-2"], "own")
+                .contains("The host key of pi-1, pi-2 does not follow from the rack secret (own)")
+        );
     }
 }

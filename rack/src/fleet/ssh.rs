@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ::ssh::HostKey;
+use ::ssh::{HostKey, PublicKey};
 use anyhow::{Context, Result, anyhow, bail};
 use config::RackSecret;
 use qemu::config::DEFAULT_MAC;
@@ -177,6 +177,18 @@ fn client(node: &Node, derived: Option<&Path>, talk: Talk) -> Result<Command> {
 /// in its place does not have the key.
 fn derived_hosts(node: &Node) -> Result<Option<NamedTempFile>> {
     let Hosts::OfSecret(secret) = &node.access.hosts else { return Ok(None) };
+    let mut file = NamedTempFile::new().context("a file for host keys")?;
+    for key in host_keys(node, secret)? {
+        writeln!(file, "{} {}", node.name, key.to_openssh()).context("a file for host keys")?;
+    }
+    Ok(Some(file))
+}
+
+/// Returns the host keys that a board may have in a rack with this secret.
+///
+/// # Errors
+/// When it does not tell its serial number and its Ethernet address.
+pub(super) fn host_keys(node: &Node, secret: &RackSecret) -> Result<Vec<PublicKey>> {
     let who = node.api("node").context("it does not tell its serial number, which its host key depends on")?;
     let network =
         node.api("network").context("it does not tell its Ethernet address, which its host key depends on")?;
@@ -186,12 +198,8 @@ fn derived_hosts(node: &Node) -> Result<Option<NamedTempFile>> {
     let mac = mac.and_then(|octets| octets.try_into().ok()).unwrap_or_default();
     // Of a board whose firmware tells no address, and of an emulated one, whose firmware always tells the same.
     let macs: [[u8; 6]; 3] = [mac, [0; 6], DEFAULT_MAC];
-    let mut file = NamedTempFile::new().context("a file for host keys")?;
-    for (mac, name) in macs.iter().flat_map(|mac| [(mac, node.name.as_str()), (mac, "")]) {
-        let key = HostKey::of_board(&secret.0, serial, *mac, name).public();
-        writeln!(file, "{} {}", node.name, key.to_openssh()).context("a file for host keys")?;
-    }
-    Ok(Some(file))
+    let of = |mac: [u8; 6], name: &str| HostKey::of_board(&secret.0, serial, mac, name).public();
+    Ok(macs.iter().flat_map(|mac| [of(*mac, &node.name), of(*mac, "")]).collect())
 }
 
 fn known(ssh: &mut Command, file: &Path, strict: &str) {

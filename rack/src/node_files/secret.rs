@@ -29,6 +29,11 @@ fn own_path() -> Result<PathBuf> {
     Ok(directory()?.join("rack.key"))
 }
 
+/// Returns whether the user has a secret of his own.
+pub(crate) fn has_own() -> bool {
+    own_path().is_ok_and(|path| path.exists())
+}
+
 /// Returns the user's configuration directory for racks (XDG Base Directory Specification), which may not exist.
 ///
 /// # Errors
