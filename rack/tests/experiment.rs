@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+#[path = "experiment/thousand.rs"]
+mod thousand;
+
 fn check(file: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_rack")).args(["experiment", "--check"]).arg(file).output().unwrap()
 }

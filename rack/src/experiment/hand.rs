@@ -124,6 +124,11 @@ impl Drop for Hand {
     }
 }
 
+/// Returns whether a fault is that its node restarts.
+fn restarts(fault: &str) -> bool {
+    matches!(fault.split_ascii_whitespace().next(), Some("reset" | "crash"))
+}
+
 struct Worker {
     node: Node,
     session: Option<Session>,
@@ -143,32 +148,47 @@ impl Worker {
             if let Some(fault) = fault {
                 self.planned.expect(fault);
             }
+            let restart = fault.filter(|fault| restarts(fault));
             let sent = Instant::now();
-            let told = self.tell(&order.line);
-            let (answered, said) = match told {
-                Ok((answered, said)) => (answered, Ok(said)),
-                Err(error) => (Instant::now(), Err(error)),
-            };
-            let is_done = said.is_ok();
-            // Who gave it may not care.
-            let _ = order.done.send(Told { sent, answered, said });
-            if is_done {
+            let mut told = self.tell(&order.line, restart.is_some());
+            let is_told = told.is_ok();
+            if is_told {
                 self.remember(&order.line);
             }
-            if let Some(fault) =
-                fault.filter(|fault| is_done && ["reset", "crash"].iter().any(|kind| fault.starts_with(kind)))
-                && let Err(error) = self.see_through(fault, sent)
-            {
+            // Who gave it may not care.
+            let answer = |told: Result<(Instant, String)>| {
+                let (answered, said) = match told {
+                    Ok((answered, said)) => (answered, Ok(said)),
+                    Err(error) => (Instant::now(), Err(error)),
+                };
+                let _ = order.done.send(Told { sent, answered, said });
+            };
+            let Some(restart) = restart else {
+                answer(told);
+                continue;
+            };
+            if is_told {
+                answer(told);
                 // Who watches the node sees it, too, and says so.
-                let _ = error;
+                let _ = self.see_through(restart, sent);
+                continue;
             }
+            // A node that restarts at once may not get to answer: that it has restarted is the answer.
+            if self.see_through(restart, sent).is_ok() {
+                told = Ok((Instant::now(), String::new()));
+            }
+            answer(told);
         }
     }
 
-    /// Has the node do something, and returns when it had; logs in before, if need be.
-    fn tell(&mut self, line: &str) -> Result<(Instant, String)> {
+    /// Has the node do something, and returns when it had; logs in before, if need be. What must not happen twice is told `once`,
+    /// also when it is not known whether the node has heard.
+    fn tell(&mut self, line: &str, once: bool) -> Result<(Instant, String)> {
         let is_stopped = self.is_stopped.clone();
         loop {
+            if self.session.as_mut().is_some_and(Session::has_ended) {
+                self.session = None;
+            }
             let is_new = self.session.is_none();
             if is_new {
                 self.session = Some(Session::open(&self.node)?);
@@ -181,7 +201,7 @@ impl Worker {
                     // A login that had ended before is made anew. Without an answer nobody knows what was done.
                     let had_ended = session.has_ended();
                     self.session = None;
-                    if is_new || !had_ended || is_stopped.load(Ordering::Relaxed) {
+                    if once || is_new || !had_ended || is_stopped.load(Ordering::Relaxed) {
                         return Err(error);
                     }
                 }
@@ -232,7 +252,7 @@ impl Worker {
             thread::sleep(LOOK);
         }
         for line in self.works.values().cloned().collect::<Vec<_>>() {
-            self.tell(&format!("workload start {line}"))?;
+            self.tell(&format!("workload start {line}"), false)?;
         }
         self.planned.is_back();
         Ok(())
