@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,13 +41,16 @@ fn what_is_wrong_is_told_with_its_place_and_an_exit_code() {
     assert!(said.contains("x.toml:2:1") && said.contains("did you mean 'phases'?"), "{said}");
 }
 
-/// Where a test's racks and files are.
-struct Place(tempfile::TempDir);
+/// Where a test's racks and files are. Those of one test run at a time: nodes that share a small machine with many others are late.
+struct Place(tempfile::TempDir, #[expect(dead_code, reason = "held until the end")] MutexGuard<'static, ()>);
 
 impl Place {
     fn new() -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        // A test that has failed has had its turn.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         qemu::build::kernel(&mut |_| ()).unwrap();
-        Self(tempfile::Builder::new().prefix("x").tempdir().unwrap())
+        Self(tempfile::Builder::new().prefix("x").tempdir().unwrap(), turn)
     }
 
     fn path(&self, name: &str) -> PathBuf {
