@@ -1,7 +1,7 @@
 //! The same tests on a virtual Raspberry Pi 4B: what this binary is called is the board that its nodes are
 //! (`tests::node::machine`). What is not here says why: see the test of the architecture that looks for it.
-// Not here: it/nics.rs, about models of USB controllers, which no Pi 4 has; it/hostile.rs, in which nothing
-// depends on the board.
+// Not here: it/nics.rs, about models of USB controllers, which no Pi 4 has; it/health.rs and it/hostile.rs, in which
+// nothing depends on the board.
 #![forbid(unsafe_code)]
 
 #[path = "it/addresses.rs"]

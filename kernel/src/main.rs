@@ -252,7 +252,7 @@ fn start_rng(registers: RngRegisters, is_emulated: bool) -> Option<Rng<'static>>
     }
 }
 
-/// Makes a seed of hardware random numbers; without them, of when the node was switched on.
+/// Returns a seed, and a secret for connection numbers, of hardware random numbers; without them, of when the node was switched on.
 fn random_numbers(rng: Option<&mut Rng<'_>>, entry_ticks: u64) -> (u64, [u8; 16]) {
     let (mut seed, mut secret) = ([0; 8], [0; 16]);
     let result = rng.map(|rng| rng.fill(&mut seed).and_then(|()| rng.fill(&mut secret)));

@@ -101,8 +101,8 @@ impl Pages for &'static NodePages {
 
     fn find(&self, wanted: &Wanted<'_>, out: &mut String) -> Found<NodeParts> {
         match wanted.path {
-            "/metrics" if !self.has_metrics => Found::Nothing,
-            path if !self.has_api && path.starts_with(json::ROOT) => Found::Nothing,
+            "/metrics" if !self.has_metrics => Found::Off("metrics=off"),
+            path if !self.has_api && path.starts_with(json::ROOT) => Found::Off("api=off"),
             "/" => {
                 self.status.write(self.node, out);
                 Found::Document(self.status.content_type, page::HEADERS)

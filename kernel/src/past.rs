@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use crash::journal::Journal;
 use crash::{BlackBox, Kept};
 use drivers::watchdog::ResetReason;
+use heapless::String;
 use log::{info, warn};
 use telemetry::log_ring::LogLine;
 use telemetry::{Counted, Level, Past};
@@ -39,11 +40,18 @@ pub(crate) fn recall(reset: ResetReason) -> (Past, Counts) {
         info!("the last lines before it:");
         log.iter().skip(log.len().saturating_sub(LINES)).for_each(|line| info!("| {line}"));
     }
-    info!("boot number {boots} since power-on; last reset: {reset}");
+    // Crashes and restarts on purpose use the watchdog, like a hang: only what the last life has left tells which it was.
+    let cause: String<47> = match (&report, log.last()) {
+        (Some(report), _) => heapless::format!("crash ({})", report.kind.name()),
+        (None, Some(line)) if line.text == FAREWELL => heapless::format!("restart on purpose"),
+        _ => heapless::format!("{reset}"),
+    }
+    .unwrap_or_default();
+    info!("boot number {boots} since power-on; last reset: {cause}; the hardware says: {reset}");
     let counts = black_box.crash_counts().map(|(kind, count)| Counted { what: kind.name(), count: count.into() });
     let past = Past {
         boots,
-        reset: reset.to_string().chars().take(40).collect(),
+        reset: cause,
         crashes: Box::leak(black_box.reports().collect::<Vec<Kept>>().into_boxed_slice()),
         log: Box::leak(log.into_boxed_slice()),
     };

@@ -54,6 +54,7 @@ pub(crate) fn spawn_network(
     spawner.spawn(stack_task(stack)?);
     spawner.spawn(ipv4_task(stack)?);
     spawner.spawn(ipv6_task(stack)?);
+    spawner.spawn(extra_address_task(stack)?);
     spawner.spawn(announce_task(stack)?);
     spawner.spawn(time_task(stack)?);
     if config.mdns {
@@ -212,6 +213,11 @@ async fn ipv4_task(stack: &'static Stack) {
 #[task]
 async fn ipv6_task(stack: &'static Stack) {
     address::run_ipv6(stack).await
+}
+
+#[task]
+async fn extra_address_task(stack: &'static Stack) {
+    address::run_extra(stack, &NETWORK).await
 }
 
 #[task]

@@ -13,6 +13,7 @@
 //! | `hand` | one node's orders, one after the other |
 //! | `timeline`, `control` | what happens when, and by what is measured |
 //! | `sample`, `series` | what nodes tell, several times a second |
+//! | `watch` | whether a node is still the one that it was, and well |
 //! | `book` | what has happened |
 //! | `judge`, `outcome` | what has come of it, and whether that was expected |
 //! | `report` | the same as a page |
@@ -28,6 +29,8 @@ mod measure;
 mod mistake;
 mod outcome;
 mod own_rack;
+#[cfg(test)]
+mod pages;
 mod plan;
 mod provision;
 mod reader;
@@ -37,6 +40,7 @@ mod sample;
 mod series;
 mod stop;
 mod timeline;
+mod watch;
 
 use std::fs;
 use std::io::{self, Write};
@@ -115,11 +119,8 @@ pub(crate) fn experiment(options: &Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let code = runner::run(&experiment, options, |crew, outcome| {
-        if let Some(file) = &options.json {
-            write(file, &format!("{:#}\n", outcome.json(crew)))?;
-        }
         let page = options.report.clone().unwrap_or_else(|| format!("{}-report.html", experiment.name).into());
-        write(&page, &report::write(outcome, crew))?;
+        // First of all: a file that can't be written takes nothing from it.
         let shown = outcome.show(crew);
         // Standard output may be for others.
         if [options.json.as_ref(), Some(&page)].into_iter().flatten().any(|file| file.as_os_str() == "-") {
@@ -127,6 +128,10 @@ pub(crate) fn experiment(options: &Options) -> Result<ExitCode> {
         } else {
             io::stdout().lock().write_all(shown.as_bytes())?;
         }
+        if let Some(file) = &options.json {
+            write(file, &format!("{:#}\n", outcome.json(crew)))?;
+        }
+        write(&page, &report::write(outcome, crew))?;
         if page.as_os_str() != "-" {
             say(&format!("report: {}", page.display()));
         }

@@ -73,6 +73,9 @@ Examples:
   cargo run -- symbolize < report.txt              names for the addresses of a real board's crash report
   cargo run -- up 3                                a rack of three virtual nodes; ps, console NODE, down
   cargo run -- run --all status                    a command on every node, virtual or real
+  cargo run -- ls                                  every node, and how it is; top: live; logs -f: their logs
+  cargo run -- experiment --up rack/experiments/pipeline-worker-lost.toml
+                                                   five nodes, faults on purpose, and what came of it; docs/experiments.md
   cargo run -- bench                               measures a virtual node";
 
 #[derive(Debug, Subcommand)]
@@ -111,7 +114,7 @@ enum Action {
     Run(fleet::RunOptions),
     /// Ends a rack.
     Down(virtual_rack::DownOptions),
-    /// Checks an experiment (nodes, workloads, faults and what is expected, in one file) and shows what it would do.
+    /// Runs an experiment: nodes, workloads, faults and what is expected, in one file. Exit status 0 as expected, 1 not, 2 void.
     Experiment(experiment::Options),
     /// Has clients write to and read from key-value stores, and checks what they saw: is it linearizable, is a write lost?
     History(history::Options),

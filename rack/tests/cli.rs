@@ -116,6 +116,32 @@ fn ctrl_a_x_leaves_and_the_shell_hears_what_is_typed() {
 }
 
 #[test]
+fn settings_and_a_key_reach_the_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (config, key) = (path("node.toml"), path("key"));
+    std::fs::write(&config, "[node]\nname = \"from-a-file\"\n").unwrap();
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &key]).status().unwrap();
+    assert!(made.success());
+    let mut session = Session::start(&["--no-build", "--config", &config, "--ssh-key", &format!("{key}.pub")]);
+    session.wait_for_boot();
+    session.wait_for("prompt with the name", |screen| screen.contains("from-a-file> "));
+    // As the tool says, with the key.
+    let screen = session.screen();
+    let line = screen.lines().find_map(|line| line.split_once("ssh -p ")).unwrap().1;
+    let port = line.split(' ').next().unwrap();
+    let ssh = Command::new("ssh")
+        .args(["-i", &key, "-p", port, "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes"])
+        .args(["-o", &format!("UserKnownHostsFile={}", path("known")), "-F", "none", "root@localhost", "status"])
+        .output()
+        .unwrap();
+    let answer = String::from_utf8_lossy(&ssh.stdout);
+    assert!(ssh.status.success() && answer.contains("from-a-file"), "{answer}{}", String::from_utf8_lossy(&ssh.stderr));
+    session.press(b"\x01x");
+    assert!(session.end().0.success());
+}
+
+#[test]
 fn a_crash_report_gets_its_names_while_it_passes() {
     let mut session = Session::start(&["--no-build"]);
     session.wait_for_boot();

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+#[path = "experiment/architectures.rs"]
+mod architectures;
 #[path = "experiment/thousand.rs"]
 mod thousand;
 
@@ -213,30 +215,67 @@ fn what_is_not_met_void_refused_or_interrupted_is_told_and_leaves_nothing() {
     let (_, out, _) = place.say(&["run", "--rack", "e", "web-1", "workload", "list"]);
     assert!(!out.contains(" running "), "{out}");
 
-    // A rack of its own goes with its experiment.
+    // A rack of its own goes with its experiment, and nothing is left of it.
     let child =
         place.start(&["experiment", "--up", "--no-build", &place.experiment(1, "30s", expect)], "run for 30.0 s");
     interrupt(&child);
     assert_eq!(place.end(child).0, Some(2));
     let racks: Value = serde_json::from_str(&place.say(&["ps", "--json"]).1).unwrap();
     assert_eq!(racks.as_array().unwrap().len(), 1, "{racks}");
+    let left =
+        fs::read_dir(place.path("minipirack")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(left.filter(|name| name.starts_with("experiment-")).collect::<Vec<_>>(), [""; 0]);
 }
 
-/// Returns the numbers of the echo requests of IPv4 in a capture (pcap, Ethernet).
-fn echo_requests(file: &Path) -> Vec<u16> {
-    let bytes = fs::read(file).unwrap();
-    let (mut rest, mut numbers) = (&bytes[24..], Vec::new());
-    while let Some((header, frames)) = rest.split_at_checked(16) {
+#[test]
+fn a_second_ctrl_c_leaves_at_once_and_faults_end_by_themselves() {
+    let place = Place::new();
+    assert_eq!(place.say(&["up", "2", "--rack", "e", "--no-build"]).0, Some(0));
+    let rest =
+        "[[faults]]\nat = \"0s\"\non = \"a[1]\"\nfault = \"partition for=4s\"\n[expect]\nthat = [\"errors == 0\"]\n";
+    let child = place.start(&["experiment", "--rack", "e", &place.experiment(2, "30s", rest)], "partition for=4s");
+    thread::sleep(Duration::from_secs(1));
+    interrupt(&child);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !fs::read_to_string(place.path("stderr")).unwrap().contains("interrupted") {
+        assert!(Instant::now() < deadline, "the first was not heard");
+        thread::sleep(Duration::from_millis(2));
+    }
+    interrupt(&child);
+    let (status, errors) = place.end(child);
+    assert_eq!(status, Some(130), "{errors}");
+    assert!(errors.contains("left at once"), "{errors}");
+    thread::sleep(Duration::from_secs(5));
+    let (_, out, errors) = place.say(&["run", "--rack", "e", "--all", "fault", "list"]);
+    assert_eq!(out.matches("no faults").count(), 2, "{out}{errors}");
+    // Whatever still runs there, the next one may end.
+    let run =
+        ["experiment", "--rack", "e", "--force", &place.experiment(2, "1s", "[expect]\nthat = [\"errors == 0\"]\n")];
+    let (status, out, errors) = place.say(&run);
+    assert_eq!(status, Some(0), "{out}{errors}");
+    place.expect_clean();
+}
+
+/// Returns the frames of a capture (pcap, Ethernet), in the order of time.
+fn frames(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = &bytes[24..];
+    std::iter::from_fn(move || {
+        let (header, frames) = rest.split_at_checked(16)?;
         let len = u32::from_ne_bytes(header[8..12].try_into().unwrap()) as usize;
         // The switch may be writing the last one.
-        let Some((frame, next)) = frames.split_at_checked(len) else { break };
-        // Ethernet, IPv4 without options, ICMP of type 8: the number is in its bytes 6 and 7 (RFC 792).
-        if len >= 42 && frame[12..15] == [8, 0, 0x45] && frame[23] == 1 && frame[34] == 8 {
-            numbers.push(u16::from_be_bytes([frame[40], frame[41]]));
-        }
+        let (frame, next) = frames.split_at_checked(len)?;
         rest = next;
-    }
-    numbers
+        Some(frame)
+    })
+}
+
+/// Returns the numbers of the echo requests of IPv4 in a capture.
+fn echo_requests(file: &Path) -> Vec<u16> {
+    // Ethernet, IPv4 without options, ICMP of type 8: the number is in its bytes 6 and 7 (RFC 792).
+    let is_request =
+        |frame: &&[u8]| frame.len() >= 42 && frame[12..15] == [8, 0, 0x45] && frame[23] == 1 && frame[34] == 8;
+    let bytes = fs::read(file).unwrap();
+    frames(&bytes).filter(is_request).map(|frame| u16::from_be_bytes([frame[40], frame[41]])).collect()
 }
 
 #[test]

@@ -79,7 +79,8 @@ fn a_node_does_what_its_files_say_and_its_command_line_overrides_them() -> Resul
     wait::until("the name of the command line", PATIENCE, || {
         Ok(node.get("/")?.text().contains("web-2").then_some(()))
     })?;
-    ensure!(node.get("/api/v1")?.status == 404, "the API answers, although it is switched off");
+    let refused = node.get("/api/v1")?;
+    ensure!(refused.status == 404 && refused.text().contains("api=off"), "the API is switched off: {refused:?}");
     let labels = [("core", "2"), ("workload", "cpu")];
     node.wait_for_metric("work of the workload", PATIENCE, |metrics| {
         Ok((metrics.sum("minipirack_workload_operations_total", &labels) > 0.0).then_some(1.0))

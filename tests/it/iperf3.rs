@@ -44,6 +44,22 @@ fn number(report: &Value, path: &str) -> Result<f64> {
     report.pointer(&pointer).and_then(Value::as_f64).with_context(|| format!("no {path} in {}", report["end"]))
 }
 
+/// Checks that each stream of a test over UDP has moved whole datagrams of `len` bytes and nothing else, with few lost.
+fn check_datagrams(report: &Value, streams: usize, len: f64) -> Result<()> {
+    let all = report["end"]["streams"].as_array().context("no streams")?;
+    ensure!(all.len() == streams, "{} streams, not {streams}: {}", all.len(), report["end"]);
+    for stream in all {
+        let get = |name: &str| stream["udp"][name].as_f64().with_context(|| format!("no {name} in {stream}"));
+        let (bytes, packets, lost) = (get("bytes")?, get("packets")?, get("lost_packets")?);
+        ensure!(bytes % len == 0.0, "{bytes} bytes in datagrams of {len}: {stream}");
+        // One side may count the bytes and the other the datagrams: what is under way at the end is in one of them only.
+        let difference = (bytes / len - packets).abs();
+        let is_near = packets > 100.0 && difference <= lost + packets / 20.0;
+        ensure!(is_near, "{packets} datagrams, {lost} lost, of {len} bytes: {stream}");
+    }
+    Ok(())
+}
+
 #[test]
 fn the_real_client_does_all_its_tests_with_a_node() -> Result<()> {
     let Some(lab) = Lab::private("iperf3 clients")? else { return Ok(()) };
@@ -70,6 +86,13 @@ fn the_real_client_does_all_its_tests_with_a_node() -> Result<()> {
         let seconds = number(&report, &format!("{}.seconds", "end.sum_received"))?;
         ensure!(received > 100e3 && sent > 100e3, "iperf3 {options}: {sent} bytes sent, {received} received");
         ensure!((0.5..3.0).contains(&seconds), "iperf3 {options}: {seconds} s");
+        if options.contains("--bidir") {
+            // The way there and the way back, as each side has counted them.
+            for sum in ["sum_sent", "sum_received", "sum_sent_bidir_reverse", "sum_received_bidir_reverse"] {
+                let bytes = number(&report, &format!("end.{sum}.bytes"))?;
+                ensure!(bytes > 100e3, "iperf3 {options}: {sum} is {bytes} bytes");
+            }
+        }
         tests += 1;
     }
     // As much as was asked for, and at the rate that was asked for.
@@ -88,9 +111,25 @@ fn the_real_client_does_all_its_tests_with_a_node() -> Result<()> {
         ("-u -t 2 -b 2M -l 1000 -R", 2e6),
         ("-u -t 2 -b 1M -P 4", 4e6),
         ("-u -t 2 -b 1M -P 2 -R --udp-counters-64bit", 2e6),
-        ("-u -t 2 -b 1M --bidir", 1e6),
+        ("-u -t 2 -b 1M -l 500 --bidir", 1e6),
+        // 1,250 datagrams per second, of eight streams.
+        ("-u -t 2 -b 250K -P 8 -l 200", 2e6),
+        ("-u -t 2 -b 250K -P 8 -l 200 -R", 2e6),
     ] {
         let report = client(&rig, options)?;
+        let words: Vec<_> = options.split(' ').collect();
+        let after = |name| words.iter().position(|word| *word == name).and_then(|at| words.get(at + 1)?.parse().ok());
+        let directions = if options.contains("--bidir") { 2 } else { 1 };
+        if let Some(len) = after("-l") {
+            let streams = after("-P").unwrap_or(1.0) as usize * directions;
+            check_datagrams(&report, streams, len).with_context(|| format!("iperf3 {options}"))?;
+        }
+        if directions == 2 {
+            let back = number(&report, "end.sum_bidir_reverse.bytes")?;
+            let seconds = number(&report, "end.sum_bidir_reverse.seconds")?;
+            let share = back * 8.0 / (rate * seconds);
+            ensure!((0.7..1.4).contains(&share), "iperf3 {options}: {back} bytes came back in {seconds} s");
+        }
         let seconds = number(&report, "end.sum.seconds")?;
         let (packets, lost) = (number(&report, "end.sum.packets")?, number(&report, "end.sum.lost_packets")?);
         let bytes = number(&report, "end.sum.bytes")?;
@@ -184,6 +223,7 @@ fn a_node_does_all_its_tests_with_the_real_server() -> Result<()> {
         ("protocol=udp time=2s rate=2M len=1000", true, 1),
         ("protocol=udp time=2s rate=1M direction=receive parallel=2", true, 2),
         ("protocol=udp time=2s rate=1M direction=both", true, 2),
+        ("protocol=udp time=2s rate=250kbit/s len=200 parallel=8", true, 8),
     ] {
         let server = Server::start()?;
         let said = shell::run(&rig.node, &format!("workload start iperf3 client={HOST}:{PORT} {options} cores=1"))?;
@@ -195,10 +235,22 @@ fn a_node_does_all_its_tests_with_the_real_server() -> Result<()> {
         if is_udp {
             let (packets, lost) = (number(&report, "end.sum.packets")?, number(&report, "end.sum.lost_packets")?);
             ensure!(packets > 100.0 && lost <= packets / 20.0, "{options}: {lost} of {packets} lost");
+            if let Some(len) = options.split_once("len=").and_then(|(_, rest)| rest.split(' ').next()) {
+                // The server has received each of the datagrams that it has not missed, and they had this length.
+                let (bytes, len) = (number(&report, "end.sum_received.bytes")?, len.parse::<f64>()?);
+                ensure!(
+                    bytes == (packets - lost) * len,
+                    "{options}: {bytes} bytes in {packets} datagrams, {lost} lost"
+                );
+            }
         } else {
             let sum = if is_receive { "end.sum_sent.bytes" } else { "end.sum_received.bytes" };
             let bytes = number(&report, sum)?;
             ensure!(bytes > 100e3, "{options}: {bytes} bytes");
+            if options.contains("both") {
+                let back = number(&report, "end.sum_sent_bidir_reverse.bytes")?;
+                ensure!(back > 100e3, "{options}: {back} bytes back");
+            }
             if options.contains("bytes=2M") {
                 ensure!(bytes >= (2 << 20) as f64, "{options}: {bytes} bytes");
             }

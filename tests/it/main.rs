@@ -13,6 +13,7 @@ mod crash;
 mod defmt;
 mod discovery;
 mod faults;
+mod health;
 mod hostile;
 mod http;
 mod http_workload;

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tests::lab::{HOST, Lab};
 use tests::mqtt::{Broker, Subscriber};
-use tests::node::{BOOT, Rig};
+use tests::node::{BOOT, PATIENCE, Rig};
 use tests::syslog::SyslogServer;
 
-/// How often the broker is stopped and started.
+/// How often the broker is stopped or killed, and started.
 const RESTARTS: usize = 20;
 /// Longest until a node has found out that its broker is back: its longest pause between two attempts, and some more.
 const RETURN: Duration = Duration::from_secs(60);
 
 #[test]
-fn a_broker_that_is_restarted_twenty_times_gets_every_message() -> Result<()> {
+fn a_broker_that_is_stopped_or_killed_twenty_times_gets_every_message() -> Result<()> {
     let Some(lab) = Lab::private("MQTT")? else { return Ok(()) };
     let Some(mut broker) = Broker::start()? else { return Ok(()) };
     let subscriber = Subscriber::start("collector", "rack/#")?;
@@ -39,7 +39,12 @@ fn a_broker_that_is_restarted_twenty_times_gets_every_message() -> Result<()> {
     wait("a log line", &|topic, payload| topic.ends_with("/log") && payload.contains("booted in"))?;
     for round in 0..RESTARTS {
         rig.node.console().send_line(&format!("note before-{round}."))?;
-        broker.stop()?;
+        // Every second time without a chance to say good-bye, or to take in what is on its way.
+        if round.is_multiple_of(2) {
+            broker.stop()?
+        } else {
+            broker.kill()?
+        }
         rig.node.console().send_line(&format!("note away-{round}."))?;
         // For three of them the node is kept waiting, so that messages pile up.
         let end = Instant::now() + Duration::from_secs(if round % 7 == 3 { 6 } else { 0 });
@@ -77,35 +82,51 @@ fn a_broker_that_is_restarted_twenty_times_gets_every_message() -> Result<()> {
         }
     }
     tests::lab::say(&format!("MQTT: {newest} messages over {RESTARTS} restarts, none lost, {twice} came twice"));
-    // The broker tells of a node that is gone, to new subscribers too.
+    // The broker tells of a node that is gone, and keeps that and who the node was for those who come later.
     let lab = rig.lab;
+    let before = subscriber.messages().len();
     drop(rig.node);
-    let late = Subscriber::start("late", "rack/+/status")?;
-    late.wait_for("offline", BOOT, |message| message.payload == "offline")?;
+    // Not one of those that were said when the broker went.
+    tests::wait::until("the will", BOOT, || {
+        let is_said = subscriber.messages().iter().skip(before).any(|message| message.payload == "offline");
+        Ok(is_said.then_some(()))
+    })?;
+    let late = Subscriber::start("late", "rack/#")?;
+    let status = late.wait_for("the will", PATIENCE, |message| message.topic == "rack/pi-mq/status")?;
+    ensure!(status.is_kept && status.payload == "offline", "{status:?}");
+    let kept = late.wait_for("who the node was", PATIENCE, |message| message.topic == "rack/pi-mq/birth")?;
+    ensure!(kept.is_kept && kept.json()?["boot"] == birth["boot"], "{kept:?}");
+    // And nothing else: a sample of a node that is gone is no news.
+    ensure!(late.messages().len() == 2, "{:#?}", late.messages());
     drop(lab);
     Ok(())
 }
 
 #[test]
-fn a_crash_is_told_to_everybody_after_the_restart() -> Result<()> {
+fn what_ended_a_life_is_told_to_everybody_by_the_next_one_also_where_metrics_are_off() -> Result<()> {
     let Some(lab) = Lab::private("what is told of a crash")? else { return Ok(()) };
     let (Some(broker), Some(syslog)) = (Broker::start()?, SyslogServer::start()?) else { return Ok(()) };
     let subscriber = Subscriber::start("collector", "rack/#")?;
-    let line = format!("mqtt={HOST} mqtt-topic=rack syslog=tcp:{HOST} name=pi-mq");
+    let line = format!("mqtt={HOST} mqtt-topic=rack syslog=tcp:{HOST} metrics=off name=pi-mq");
     let rig = Rig::boot_in(lab, &line, |_| ())?;
     let told = || format!("{}\n{}", rig.node.last_words(), broker_log(&broker));
-    let birth = |boot: Option<&str>| {
-        let is_new = |message: &tests::mqtt::Message| {
-            let json = message.json().unwrap_or_default();
-            message.topic.ends_with("/birth") && json["boot"].as_str() != boot
+    let birth = |boots: u64| {
+        let is_it = |message: &tests::mqtt::Message| {
+            message.topic.ends_with("/birth") && message.json().is_ok_and(|json| json["boots"] == boots)
         };
-        subscriber.wait_for("a birth", RETURN, is_new).with_context(told)?.json()
+        subscriber.wait_for("a birth", RETURN, is_it).with_context(told)?.json()
     };
-    let first = birth(None)?;
+    let first = birth(1)?;
+    ensure!(first["last_reset"] == "power on", "{first}");
+    // What is switched off is said to be, and is nowhere else.
+    let refused = rig.node.get("/metrics")?;
+    ensure!(refused.status == 404 && refused.text().contains("metrics=off"), "{refused:?}");
+    ensure!(rig.node.get("/api/v1/sample")?.status == 200);
     rig.node.console().skip();
     rig.node.console().send_line("debug crash data-abort 2")?;
     rig.node.console().wait_for("MiniPiRack", BOOT)?;
-    let second = birth(first["boot"].as_str())?;
+    let second = birth(2)?;
+    ensure!(second["boot"] != first["boot"], "{second}");
     let crash = subscriber.wait_for("the crash", RETURN, |message| message.topic == "rack/pi-mq/crash");
     let crash = crash.with_context(told)?.json()?;
     // In the first message of the new life, and of the old one.
@@ -122,6 +143,32 @@ fn a_crash_is_told_to_everybody_after_the_restart() -> Result<()> {
     rig.node.wait_until_up()?;
     let kept = rig.node.get("/api/v1/crashes")?.text();
     ensure!(kept.contains(headline), "{headline} is not in {kept}");
+    // The birth says why there is a new life, in the same words as the others.
+    let reset = |birth: &serde_json::Value, why: &str| -> Result<()> {
+        ensure!(birth["last_reset"] == why, "{birth}, not {why}");
+        syslog.wait_for(&format!("last reset: {why}"), RETURN).with_context(told)?;
+        let kept = rig.node.get("/api/v1/crashes")?.text();
+        ensure!(kept.contains(&format!("\"last_reset\":\"{why}\"")), "{kept}, not {why}");
+        Ok(())
+    };
+    reset(&second, "crash (exception)")?;
+
+    // A restart on purpose is told as one; and the crash, which was told, is not told as if there had been another.
+    rig.node.console().skip();
+    rig.node.console().send_line("reboot")?;
+    rig.node.console().wait_for("MiniPiRack", BOOT)?;
+    rig.node.wait_until_up()?;
+    reset(&birth(3)?, "restart on purpose")?;
+    // A sample is of after all that is told of former lives.
+    let boot = birth(3)?["boot"].clone();
+    subscriber.wait_for("a sample of the third life", RETURN, |message| {
+        message.topic.ends_with("/sample") && message.json().is_ok_and(|json| json["boot"] == boot)
+    })?;
+    let crashes = subscriber.messages().into_iter().filter(|message| message.topic.ends_with("/crash"));
+    let crashes = crashes.map(|message| message.json()).collect::<Result<Vec<_>>>()?;
+    ensure!(crashes.iter().all(|crash| crash["crashed_boot"] == 1), "{crashes:?}");
+    let headlines = syslog.messages()?.iter().filter(|message| message.text == format!("| {headline}")).count();
+    ensure!(headlines == 1, "syslog was told {headlines} times: {headline}");
     Ok(())
 }
 

@@ -45,7 +45,22 @@ fn answers_ping_over_ipv6_at_its_link_local_address() -> Result<()> {
     wait::until("a first answer over IPv6", PATIENCE, || Ok((node::ping(address, 1, 56)? == 1).then_some(())))?;
     for payload_len in [56, 1452] {
         let received = node::ping(address, 5, payload_len)?;
-        ensure!(received == 5, "{received} of 5 pings with {payload_len} bytes were answered");
+        let counted = || {
+            rig.node.metrics().map(|metrics| {
+                metrics
+                    .all("minipirack_events_total", &[])
+                    .into_iter()
+                    .filter(|event| event.value > 0.0)
+                    .map(|event| format!("{event:?}"))
+                    .collect::<Vec<_>>()
+            })
+        };
+        ensure!(
+            received == 5,
+            "{received} of 5 pings with {payload_len} bytes were answered; the node counted {:?}, and says:\n{}",
+            counted()?,
+            rig.node.last_words()
+        );
     }
     Ok(())
 }

@@ -182,6 +182,24 @@ fn workloads_share_cores_change_and_survive_one_that_hangs() -> Result<()> {
     let answer = run(&rig.node, "workload start memory size=1G 1")?.join("\n");
     ensure!(answer.contains("started memory on core 1"), "{answer}");
     rig.node.console().wait_for("workload memory on core 1 has failed: needs 1073741824 bytes", PATIENCE)?;
+    // A core that stands still for a while: what makes no progress is told of, started anew and counted, and goes on.
+    let console = rig.node.console();
+    console.skip();
+    console.send_line("fault add stall core=2 for=10s")?;
+    console.wait_for("workload b on core 2 makes no progress; it is started anew in 0 s", PATIENCE)?;
+    console.wait_for("workload b on core 2 was started anew for want of progress (1)", PATIENCE)?;
+    let labels = [("core", "2"), ("id", "b")];
+    let ended = rig.node.wait_for_metric("b to be running again", PATIENCE, |metrics| {
+        let is_running = metrics.sum("minipirack_workload_state", &[("id", "b"), ("state", "running")]) == 1.0;
+        let restarts = metrics.one("minipirack_workload_restarts_total", &labels)?;
+        ensure!(restarts <= 1.0, "started anew {restarts} times");
+        Ok((is_running && restarts == 1.0).then_some(metrics.sum("minipirack_workload_operations_total", &labels)))
+    })?;
+    rig.node.wait_for_metric("b to work again", PATIENCE, |metrics| {
+        let operations = metrics.sum("minipirack_workload_operations_total", &labels);
+        Ok((operations > ended).then_some(operations))
+    })?;
+    share("b", "2", 0.5, 0.65)?;
     // A core that does not let go: first its workload is told of, then the node begins anew.
     let console = rig.node.console();
     console.skip();

@@ -19,11 +19,12 @@ use crate::node::{self, PATIENCE, Rig};
 use crate::openssh::User;
 use crate::packet;
 
-/// The ports that are crowded: the status page, SSH, the workload, and echo.
-pub const PORTS: [u16; 4] = [80, 22, 8080, 7];
+/// The ports that are crowded: the status page, SSH, the workloads `http` and `kv`, and echo.
+pub const PORTS: [u16; 5] = [80, 22, 8080, STORE, 7];
+const STORE: u16 = 6379;
 /// Connections that are asked for and never confirmed, by each crowd: at once, and then a hundred a second.
 const HALF_OPEN: u16 = 500;
-/// Clients of each kind and port: 40 at a port that has 12 to 17 sockets. Each comes again when it was sent away, once a second.
+/// Clients of each kind and port: 40 at a port that has 12 to 17 sockets, or 32 (`http`). Each comes again when it was sent away, once a second.
 /// More would measure how fast QEMU emulates a processor.
 const CLIENTS: usize = 8;
 /// Threads that play them.
@@ -51,10 +52,13 @@ impl Place {
     pub fn boot(lab: Lab) -> Result<Self> {
         lab.add_address(&format!("{CROWD}/24"))?;
         let user = User::new()?;
-        let rig = Rig::boot_in(lab, &format!("workload=http:port=8080,cores=1 {}", user.setting()?), |_| ())?;
-        rig.node.wait_for_metric("a server that runs", PATIENCE, |metrics| {
-            let running = metrics.sum("minipirack_workload_state", &[("workload", "http"), ("state", "running")]);
-            Ok((running == 1.0).then_some(running))
+        let workloads = "workload=http:port=8080,cores=1 workload=kv:memory=2M,clients=16,cores=1";
+        let rig = Rig::boot_in(lab, &format!("{workloads} {}", user.setting()?), |_| ())?;
+        rig.node.wait_for_metric("servers that run", PATIENCE, |metrics| {
+            let running =
+                |workload| metrics.sum("minipirack_workload_state", &[("workload", workload), ("state", "running")]);
+            let both = running("http") + running("kv");
+            Ok((both == 2.0).then_some(both))
         })?;
         let place = Self { rig, user };
         place.ask_all()?;
@@ -65,8 +69,8 @@ impl Place {
     ///
     /// # Errors
     /// When a service does not answer, or anything but what was asked for.
-    pub fn ask_all(&self) -> Result<[Vec<Duration>; 4]> {
-        let mut times = [const { Vec::new() }; 4];
+    pub fn ask_all(&self) -> Result<[Vec<Duration>; PORTS.len()]> {
+        let mut times = [const { Vec::new() }; PORTS.len()];
         for (times, port) in times.iter_mut().zip(PORTS) {
             for _ in 0..if port == 22 { LOGINS } else { QUESTIONS } {
                 let start = Instant::now();
@@ -83,7 +87,7 @@ impl Place {
     ///
     /// # Errors
     /// Like [`Place::ask_all`], and when there was no crowd.
-    pub fn ask_all_in_a_crowd(&self, number: u16) -> Result<[Vec<Duration>; 4]> {
+    pub fn ask_all_in_a_crowd(&self, number: u16) -> Result<[Vec<Duration>; PORTS.len()]> {
         let crowd = Crowd::gather(number);
         std::thread::sleep(GATHERING);
         let times = self.ask_all();
@@ -100,7 +104,9 @@ impl Place {
         let count = |event| metrics.sum("minipirack_events_total", &[("event", event)]);
         ensure!(count("tcp_answered") > 500.0, "half-open connections took sockets: {metrics:#?}");
         ensure!(count("tcp_stalled_dropped") > 50.0, "slow clients made no room: {metrics:#?}");
-        ensure!(metrics.sum("minipirack_http_unseated_total", &[]) > 30.0, "slow clients made no room: {metrics:#?}");
+        for name in ["minipirack_http_unseated_total", "minipirack_kv_unseated_total"] {
+            ensure!(metrics.sum(name, &[]) > 30.0, "slow clients made no room, by {name}: {metrics:#?}");
+        }
         Ok(())
     }
 
@@ -112,12 +118,21 @@ impl Place {
         }
         let mut stream = connect(HOST, port, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        if port == 7 {
-            stream.write_all(b"all is well")?;
-            let mut answer = [0; 11];
+        let mut talk = |question: &[u8], expected: &[u8]| {
+            stream.write_all(question)?;
+            let mut answer = vec![0; expected.len()];
             stream.read_exact(&mut answer)?;
-            ensure!(answer == *b"all is well", "{}", String::from_utf8_lossy(&answer));
-            return Ok(());
+            ensure!(answer == expected, "{}", String::from_utf8_lossy(&answer));
+            Ok(())
+        };
+        match port {
+            7 => return talk(b"all is well", b"all is well"),
+            STORE => {
+                talk(b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n")?;
+                talk(b"*3\r\n$3\r\nSET\r\n$3\r\nall\r\n$4\r\nwell\r\n", b"+OK\r\n")?;
+                return talk(b"*2\r\n$3\r\nGET\r\n$3\r\nall\r\n", b"$4\r\nwell\r\n");
+            }
+            _ => {}
         }
         stream.write_all(b"GET /health HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
         let mut answer = Vec::new();
@@ -255,13 +270,16 @@ impl Client {
             }
             return self.stream.is_some();
         };
-        let request = b"GET / HTTP/1.1\r\nHost: node\r\nX: ";
+        let request: &[u8] = match self.port {
+            STORE => b"*3\r\n$3\r\nSET\r\n$4\r\nnone\r\n$100000\r\n",
+            _ => b"GET / HTTP/1.1\r\nHost: node\r\nX: ",
+        };
         let bytes = match self.kind {
             Kind::Silent => Vec::new(),
             Kind::Slowloris if self.sent == 0 => request.to_vec(),
             Kind::Slowloris => b"a\r\nX: ".to_vec(),
             Kind::Dripping => vec![request.get(self.sent).copied().unwrap_or(b'x')],
-            Kind::Oversized => [request.as_slice(), &[b'x'; 9000]].concat(),
+            Kind::Oversized => [request, &[b'x'; 9000]].concat(),
             Kind::Garbage => random.bytes(300),
         };
         self.sent += bytes.len();

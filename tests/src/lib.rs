@@ -8,6 +8,7 @@
 //! - [`slots`]: at most two nodes at a time on this machine
 //! - [`dhcp`], [`ntp`], [`mdns`], [`radv`]: the other side of the node's protocols, written from the RFCs
 //! - [`program`], [`syslog`], [`mqtt`]: servers of others, started and stopped
+//! - [`tool`]: the host tool, with racks of a test's own, and on a terminal
 //! - [`openssh`], [`defmt`]: clients of others; [`events`]: one of ours, for live events
 //! - [`http`], [`metrics`], [`scrape`]: a keep-alive client, a reader of Prometheus' text format, and what that costs
 //! - [`crowd`]: slow and hostile clients, and clients that behave among them
@@ -37,5 +38,6 @@ pub mod scrape;
 pub mod shell;
 pub mod slots;
 pub mod syslog;
+pub mod tool;
 pub mod traffic;
 pub mod wait;

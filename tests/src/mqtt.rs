@@ -35,7 +35,8 @@ impl Message {
     }
 }
 
-/// mosquitto on port 1883 of the calling thread's network. Sessions survive its restarts.
+/// mosquitto on port 1883 of the calling thread's network. Sessions survive its restarts, also when it is killed: they are
+/// written to a file with each change.
 pub struct Broker {
     folder: TempDir,
     program: Option<Program>,
@@ -51,7 +52,8 @@ impl Broker {
         let path = folder.path().to_str().context("the folder's name")?;
         let conf = format!(
             "listener 1883\nallow_anonymous true\nuser root\npersistence true\npersistence_location {path}/\n\
-             max_queued_messages 100000\nlog_dest file {path}/log\n"
+             max_queued_messages 100000\n\
+             autosave_interval 1\nautosave_on_changes true\nlog_dest file {path}/log\n"
         );
         fs::write(folder.path().join("conf"), conf)?;
         let mut broker = Self { folder, program: None };
@@ -81,6 +83,14 @@ impl Broker {
     /// When it had stopped already, or does not.
     pub fn stop(&mut self) -> Result<()> {
         self.program.take().context("mosquitto does not run")?.stop()
+    }
+
+    /// Kills it, in the middle of whatever it does.
+    ///
+    /// # Errors
+    /// When it had stopped already.
+    pub fn kill(&mut self) -> Result<()> {
+        self.program.take().context("mosquitto does not run")?.kill()
     }
 
     /// Returns what it has logged.

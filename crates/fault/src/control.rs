@@ -21,7 +21,7 @@ pub enum Port {
 }
 
 /// Ports by convention (IANA, Service Name and Transport Protocol Port Number Registry).
-pub const ALWAYS: [Port; 9] = [
+pub const ALWAYS: [Port; 10] = [
     Port::Own(22),
     Port::Own(80),
     // DHCP for IPv4 and IPv6: client and server.
@@ -29,6 +29,8 @@ pub const ALWAYS: [Port; 9] = [
     Port::Both(68),
     Port::Both(546),
     Port::Both(547),
+    // NTP, as a client: all nodes' measurements are read by one clock, and a wrong clock is a fault of its own (`clock`).
+    Port::Peer(123),
     Port::Both(5353),
     Port::Peer(514),
     Port::Peer(1883),

@@ -20,6 +20,12 @@ pub enum Event {
     ArpReply,
     /// Another station used our IPv4 address.
     Ipv4Conflict,
+    /// The node has taken an extra IPv4 address.
+    ExtraTaken,
+    /// An extra IPv4 address was taken away because its time was over.
+    ExtraExpired,
+    /// Another station used an extra IPv4 address that the node was about to take, or had.
+    ExtraConflict,
     /// An IPv4 packet with a wrong header or header checksum.
     Ipv4Malformed,
     /// A packet from the wire that claims to come from an address of our own.
@@ -112,13 +118,16 @@ pub enum Event {
 
 impl Event {
     /// Every event with its name, in the order of the counters.
-    pub const ALL: [(Self, &'static str); 50] = [
+    pub const ALL: [(Self, &'static str); 53] = [
         (Self::EthernetMalformed, "ethernet_malformed"),
         (Self::EthernetForeign, "ethernet_foreign"),
         (Self::ArpMalformed, "arp_malformed"),
         (Self::ArpRequest, "arp_request"),
         (Self::ArpReply, "arp_reply"),
         (Self::Ipv4Conflict, "ipv4_conflict"),
+        (Self::ExtraTaken, "extra_address_taken"),
+        (Self::ExtraExpired, "extra_address_expired"),
+        (Self::ExtraConflict, "extra_address_conflict"),
         (Self::Ipv4Malformed, "ipv4_malformed"),
         (Self::OwnSource, "own_source"),
         (Self::LocalFrame, "local_frame"),

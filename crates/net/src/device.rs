@@ -1,6 +1,7 @@
 //! The frame exchange as smoltcp sees it: frames are read where the controller put them, and written where it fetches them.
 
 use core::cell::Cell;
+use core::net::Ipv4Addr;
 
 use fault::{Direction, Fate};
 use nic::exchange::{FRAME_LEN_MAX, FrameExchange, RxFrame};
@@ -11,7 +12,7 @@ use smoltcp::time::Instant;
 use crate::copies::FrameCopy;
 use crate::counters::{Counters, Event};
 use crate::faults::{Faults, HeldFrame};
-use crate::filter::{self, Seen};
+use crate::filter::{self, Arp, Seen};
 use crate::local::{self, Local, Way};
 use crate::segment::Made;
 use crate::watch::Watch;
@@ -62,6 +63,23 @@ impl Shared {
         filter::count_sent(frame, &self.counters);
         self.watch.see_sent(frame);
         !self.faults.is_busy() || self.faults.decide(Direction::Out, frame) == Fate::Pass
+    }
+
+    /// Asks who has `target_ip`, as who has `sender_ip`: a probe without one, an announcement when they are the same. Without a buffer
+    /// it is not sent.
+    pub(crate) fn send_arp(&self, sender_ip: Ipv4Addr, target_ip: Ipv4Addr) {
+        let Some(buffer) = self.exchange.take_tx() else { return };
+        let own = self.mac.get();
+        let arp = Arp { is_request: true, sender_mac: own, sender_ip, target_mac: MacAddress([0; 6]), target_ip };
+        buffer.send_if(14 + Arp::LEN, |frame| {
+            let Some((header, packet)) = frame.split_at_mut_checked(14) else { return ((), false) };
+            let parts = [0xFF; 6].into_iter().chain(own.0).chain([0x08, 0x06]);
+            for (to, from) in header.iter_mut().zip(parts) {
+                *to = from;
+            }
+            arp.emit(packet);
+            ((), self.goes_out(frame))
+        });
     }
 
     /// Sends the frames that had to wait until now, as far as there are buffers: the stack is woken when one comes back.
@@ -150,6 +168,16 @@ impl Device {
     /// Forgets the frame that smoltcp would get next.
     pub(crate) fn skip(&mut self) {
         self.next = None;
+    }
+
+    /// Takes the frame that smoltcp would get next.
+    pub(crate) fn take_next(&mut self) -> Option<RxToken> {
+        self.next.take()
+    }
+
+    /// Has smoltcp get next what it would have got before.
+    pub(crate) fn put_back(&mut self, next: Option<RxToken>) {
+        self.next = next;
     }
 
     /// Has smoltcp get this frame next, which has come earlier.

@@ -4,6 +4,9 @@
 //! that has asked. Both are changed here from outside: a client can be answered without smoltcp, and a socket can be given the
 //! connection later, when the client has confirmed it.
 
+use core::net::Ipv4Addr;
+
+use nic::MacAddress;
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::phy::{Checksum, ChecksumCapabilities};
 use smoltcp::time::Instant;
@@ -100,6 +103,52 @@ pub(crate) fn learn(
     }
 }
 
+/// Has smoltcp learn that a station on the link has told everybody that it has this address now, which another had. smoltcp looks
+/// at no packet that does not ask for an address of its own, and would send to the old station for a minute.
+pub(crate) fn learn_announced(
+    device: &mut Device,
+    iface: &mut Interface,
+    sockets: &mut SocketSet<'_>,
+    address: Ipv4Addr,
+    station: MacAddress,
+    now: Instant,
+) {
+    // The announcement itself tells smoltcp nothing.
+    device.skip();
+    teach(device, iface, sockets, (address, station), now);
+}
+
+/// Has smoltcp know its neighbours again: it forgets them all when an address changes, asks for one a second only, and meanwhile has
+/// nothing to say to the others.
+pub(crate) fn remind(device: &mut Device, iface: &mut Interface, sockets: &mut SocketSet<'_>, now: Instant) {
+    let waiting = device.take_next();
+    let watch = &device.shared.watch;
+    for station in (0..).map_while(|n| watch.station(n)) {
+        teach(device, iface, sockets, station, now);
+    }
+    device.put_back(waiting);
+}
+
+/// Has smoltcp believe that a station on the link has an address.
+fn teach(
+    device: &mut Device,
+    iface: &mut Interface,
+    sockets: &mut SocketSet<'_>,
+    (address, station): (Ipv4Addr, MacAddress),
+    now: Instant,
+) {
+    let its = IpAddress::Ipv4(address);
+    let is_neighbour = |cidr: &&IpCidr| cidr.contains_addr(&its) && cidr.address() != its;
+    let Some(own) = iface.ip_addrs().iter().find(is_neighbour).map(IpCidr::address) else { return };
+    if iface.has_ip_addr(address) {
+        return;
+    }
+    if let Some(made) = Made::neighbour(device.shared.mac.get(), own, EthernetAddress(station.0), its) {
+        device.put_made(made);
+        iface.poll_ingress_single(now, device, sockets);
+    }
+}
+
 /// Makes an interface with one address that begins its first connection with this number.
 fn beginner(device: &mut Device, own: IpAddress, number: u32, now: Instant) -> Interface {
     let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(device.shared.mac.get().0)));
@@ -176,7 +225,7 @@ mod tests {
 
     const CLIENT: IpEndpoint = IpEndpoint { addr: IpAddress::v4(10, 0, 0, 9), port: 4000 };
     const OWN: IpEndpoint = IpEndpoint { addr: IpAddress::v4(10, 0, 0, 1), port: 80 };
-    const MAC: nic::MacAddress = nic::MacAddress([2, 0, 0, 0, 0, 1]);
+    const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 
     /// One frame in, and the last one out.
     #[derive(Default)]

@@ -68,6 +68,8 @@ pub enum Found<P> {
     Parts(&'static str, P),
     /// Nothing now: too many clients have it. With the seconds after which to try again.
     Busy(u32),
+    /// Nothing, because of this setting of the node, like `metrics=off`.
+    Off(&'static str),
     /// Nothing.
     Nothing,
 }
@@ -350,10 +352,13 @@ async fn answer(
             .await?;
             Ok(request.then)
         }
-        Found::Nothing => {
+        found @ (Found::Off(_) | Found::Nothing) => {
             page.clear();
             // Can't fail: a string grows.
-            let _ = writeln!(page, "There is no page {}. Try /", request.wanted.path);
+            let _ = match found {
+                Found::Off(setting) => writeln!(page, "This node was started with {setting}."),
+                _ => writeln!(page, "There is no page {}. Try /", request.wanted.path),
+            };
             let body = if is_head { "" } else { page.as_str() };
             within(socket, async |socket| send(socket, Status::NotFound, TEXT, page.len(), body, request.then).await)
                 .await

@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use embassy_sync::waitqueue::{MultiWakerRegistration, WakerRegistration};
 use embassy_time::{Duration, Instant};
 use nic::MacAddress;
-use nic::exchange::FrameExchange;
+use nic::exchange::{FrameExchange, NicCounters};
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::{Socket, tcp};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr};
@@ -233,7 +233,7 @@ impl Stack {
                     IpAddr::V4(_) => None,
                 }
             }),
-            frames: self.shared.exchange.counters(),
+            frames: self.nic_counters(),
             sockets,
             tcp_connections,
         }
@@ -395,13 +395,19 @@ impl Stack {
         Some(delay_us)
     }
 
+    /// Returns what the controller has counted; a fault that is over has brought the link up, too.
+    fn nic_counters(&self) -> NicCounters {
+        let counters = self.shared.exchange.counters();
+        NicCounters { link_ups: counters.link_ups + self.shared.faults.link_ups(), ..counters }
+    }
+
     /// Notices a changed cable or controller.
     fn follow_link(&self) {
         let exchange = self.shared.exchange;
         let nic = exchange.nic();
         let is_up = self.shared.link().is_up();
         // A cable that was pulled and put back between two rounds is another cable.
-        let link_ups = exchange.counters().link_ups + self.shared.faults.link_ups();
+        let link_ups = self.nic_counters().link_ups;
         if is_up == self.is_up.get() && nic.is_some() == self.has_nic.get() && link_ups == self.link_ups.get() {
             return;
         }
@@ -425,6 +431,13 @@ impl Inner {
     fn take_in(&mut self, now: smoltcp::time::Instant) -> bool {
         let Self { iface, sockets, device, backlog, .. } = self;
         let shared = device.shared;
+        if device.fetch().is_none() {
+            return false;
+        }
+        if let Some((address, station)) = shared.watch.announced.take() {
+            handshake::learn_announced(device, iface, sockets, address, station, now);
+            return true;
+        }
         let Some((frame, is_syn)) = device.fetch() else { return false };
         if is_syn && let Some(syn) = Segment::parse(frame).filter(|syn| is_between_stations(syn, iface)) {
             let (from, to) = (syn.from, syn.to);

@@ -8,14 +8,17 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 use embassy_sync::waitqueue::WakerRegistration;
 use heapless::Vec;
+use nic::MacAddress;
 
 use crate::counters::Event;
 use crate::device::Shared;
-use crate::filter::{self, Seen};
+use crate::filter::{self, Arp, Seen};
 use crate::status::IPV6_ADDRESSES;
 
 /// An IPv6 router's advertisement is kept until the owner of the addresses has looked at it: at most this many bytes.
 pub(crate) const ADVERTISEMENT_LEN_MAX: usize = 512;
+/// Stations on the link that are known: as many neighbours as smoltcp keeps (`SMOLTCP_IFACE_NEIGHBOR_CACHE_COUNT`).
+const STATIONS: usize = 32;
 
 /// The addresses that are watched, and what was seen.
 pub(crate) struct Watch {
@@ -25,6 +28,16 @@ pub(crate) struct Watch {
     pub(crate) is_ipv4_in_use: Cell<bool>,
     /// Whether somebody else was seen using it.
     pub(crate) has_ipv4_conflict: Cell<bool>,
+    /// The extra IPv4 address that is being probed or held.
+    pub(crate) extra: Cell<Option<Ipv4Addr>>,
+    /// Whether it is held: no longer probed.
+    pub(crate) is_extra_held: Cell<bool>,
+    /// Who else was seen using it.
+    pub(crate) extra_rival: Cell<Option<MacAddress>>,
+    /// Which stations have asked for our addresses or told us theirs: smoltcp's neighbours, the last ones at the end.
+    stations: RefCell<Vec<(Ipv4Addr, MacAddress), STATIONS>>,
+    /// A station that has told everybody that it now has the address of one of these, when nobody has looked at that yet.
+    pub(crate) announced: Cell<Option<(Ipv4Addr, MacAddress)>>,
     /// The number of the last transaction with a DHCP server that we began or went on with.
     dhcp_transaction: Cell<Option<u32>>,
     /// Whether a DHCP server has refused what we asked for.
@@ -41,6 +54,8 @@ pub(crate) struct Watch {
     pub(crate) advertisement: Cell<Option<Advertisement>>,
     /// The task that keeps the IPv4 address.
     pub(crate) ipv4_waker: RefCell<WakerRegistration>,
+    /// The task that keeps the extra address.
+    pub(crate) extra_waker: RefCell<WakerRegistration>,
     /// The task that keeps the IPv6 addresses.
     pub(crate) ipv6_waker: RefCell<WakerRegistration>,
 }
@@ -66,6 +81,11 @@ impl Watch {
             ipv4: Cell::new(None),
             is_ipv4_in_use: Cell::new(false),
             has_ipv4_conflict: Cell::new(false),
+            extra: Cell::new(None),
+            is_extra_held: Cell::new(false),
+            extra_rival: Cell::new(None),
+            stations: RefCell::new(Vec::new()),
+            announced: Cell::new(None),
             dhcp_transaction: Cell::new(None),
             is_dhcp_refused: Cell::new(false),
             tentative: Cell::new(None),
@@ -74,6 +94,7 @@ impl Watch {
             challenged: Cell::new(None),
             advertisement: Cell::new(None),
             ipv4_waker: RefCell::new(WakerRegistration::new()),
+            extra_waker: RefCell::new(WakerRegistration::new()),
             ipv6_waker: RefCell::new(WakerRegistration::new()),
         }
     }
@@ -85,13 +106,28 @@ impl Watch {
         self.has_ipv4_conflict.set(false);
     }
 
+    /// Watches another extra address, or none.
+    pub(crate) fn set_extra(&self, address: Option<Ipv4Addr>, is_held: bool) {
+        self.extra.set(address);
+        self.is_extra_held.set(is_held);
+        self.extra_rival.set(None);
+    }
+
+    /// Returns the IPv4 addresses in use by this node.
+    fn in_use(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let own = self.ipv4.get().filter(|_| self.is_ipv4_in_use.get());
+        own.into_iter().chain(self.extra.get().filter(|_| self.is_extra_held.get()))
+    }
+
+    /// Returns the n-th of the stations that are known.
+    pub(crate) fn station(&self, n: usize) -> Option<(Ipv4Addr, MacAddress)> {
+        self.stations.borrow().get(n).copied()
+    }
+
     /// Returns whether a frame claims to come from an address that is in use by this node.
     pub(crate) fn is_from_ourselves(&self, frame: &[u8]) -> bool {
         match frame.get(12..14) {
-            Some([0x08, 0x00]) => {
-                let own = self.ipv4.get().filter(|_| self.is_ipv4_in_use.get());
-                own.is_some_and(|own| frame.get(26..30) == Some(&own.octets()))
-            }
+            Some([0x08, 0x00]) => self.in_use().any(|own| frame.get(26..30) == Some(&own.octets())),
             Some([0x86, 0xdd]) => self.ipv6.borrow().iter().any(|own| frame.get(22..38) == Some(&own.octets())),
             _ => false,
         }
@@ -116,18 +152,8 @@ impl Watch {
                 self.is_dhcp_refused.set(true);
                 self.ipv4_waker.borrow_mut().wake();
             }
-            Seen::Arp(arp) => {
-                let Some(own) = self.ipv4.get() else { return };
-                // A probe (from no address) for ours is a conflict only while we probe ourselves; once the address is
-                // ours, smoltcp's answer defends it (RFC 5227, sections 2.1.1 and 2.4).
-                let is_rival_probe = arp.sender_ip.is_unspecified() && arp.target_ip == own;
-                let is_probing = !self.is_ipv4_in_use.get();
-                if arp.sender_mac != shared.mac.get() && (arp.sender_ip == own || is_probing && is_rival_probe) {
-                    self.has_ipv4_conflict.set(true);
-                    self.ipv4_waker.borrow_mut().wake();
-                    shared.counters.count(Event::Ipv4Conflict);
-                }
-            }
+            Seen::Arp(arp) if arp.sender_mac != shared.mac.get() => self.see_arp(&arp, shared),
+            Seen::Arp(_) => {}
             Seen::Icmpv6 { source, hop_limit: ON_LINK_HOP_LIMIT, message } => {
                 let kind = message.first().copied();
                 match kind {
@@ -151,6 +177,56 @@ impl Watch {
             }
             Seen::Icmpv6 { .. } => {}
         }
+    }
+
+    /// Looks at an ARP packet of another station.
+    fn see_arp(&self, arp: &Arp, shared: &Shared) {
+        let is_probe = arp.is_request && arp.sender_ip.is_unspecified();
+        // A probe (from no address) for ours is a conflict only while we probe ourselves; once the address is ours, we defend it (RFC
+        // 5227, sections 2.1.1 and 2.4). smoltcp does not answer to nobody.
+        let is_rival =
+            |own: Ipv4Addr, is_held: bool| arp.sender_ip == own || !is_held && is_probe && arp.target_ip == own;
+        if is_probe && self.in_use().any(|own| arp.target_ip == own) {
+            shared.send_arp(arp.target_ip, arp.target_ip);
+        }
+        if self.ipv4.get().is_some_and(|own| is_rival(own, self.is_ipv4_in_use.get())) {
+            self.has_ipv4_conflict.set(true);
+            self.ipv4_waker.borrow_mut().wake();
+            shared.counters.count(Event::Ipv4Conflict);
+        } else if self.extra.get().is_some_and(|own| is_rival(own, self.is_extra_held.get())) {
+            self.extra_rival.set(Some(arp.sender_mac));
+            self.extra_waker.borrow_mut().wake();
+            shared.counters.count(Event::ExtraConflict);
+        } else if !arp.sender_ip.is_unspecified() {
+            self.note_station(arp);
+        }
+    }
+
+    /// An announcement changes what is known of a station, but makes none known (RFC 826): we would send to a station that does not know us,
+    /// and while it asks who we are, the answer that it has for us is lost (smoltcp keeps one only if a socket sends it again).
+    fn note_station(&self, arp: &Arp) {
+        let mut stations = self.stations.borrow_mut();
+        let known = stations.iter().position(|(address, _)| *address == arp.sender_ip);
+        let is_to_us = self.in_use().any(|own| arp.target_ip == own);
+        match known {
+            Some(at) if is_to_us => {
+                stations.remove(at);
+            }
+            Some(at) if arp.sender_ip == arp.target_ip => {
+                if let Some((_, mac)) = stations.get_mut(at).filter(|(_, mac)| *mac != arp.sender_mac) {
+                    *mac = arp.sender_mac;
+                    self.announced.set(Some((arp.sender_ip, arp.sender_mac)));
+                }
+                return;
+            }
+            None if is_to_us => {}
+            _ => return,
+        }
+        if stations.is_full() {
+            stations.remove(0);
+        }
+        // There is room now.
+        let _ = stations.push((arp.sender_ip, arp.sender_mac));
     }
 
     fn keep(&self, router: Ipv6Addr, advertisement: &[u8]) {

@@ -20,6 +20,11 @@
 
 extern crate alloc;
 
+// Brings the clock that embassy-time is linked with in tests.
+#[cfg(test)]
+use testkit as _;
+
+pub mod address;
 mod bell;
 #[cfg(any(test, feature = "loopback"))]
 pub mod loopback;
@@ -30,6 +35,7 @@ mod ring;
 pub mod tcp;
 pub mod udp;
 
+pub use address::{AddressClaim, AddressLoss, AddressState, AddressTaken};
 pub use network::{Counts, Network};
 pub use tcp::{TcpReader, TcpSocket, TcpWriter};
 pub use udp::{Datagram, UdpSocket};

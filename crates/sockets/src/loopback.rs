@@ -1,7 +1,7 @@
 //! A network of one node without a stack: for tests of programs.
 //!
 //! Whoever connects, to whatever address, reaches the socket that listens on that port; datagrams go to the socket that has
-//! it. What is written is at the other side at once, and acknowledged when it is read.
+//! it. What is written is at the other side at once, and acknowledged when it is read. An extra address is the node's at once.
 
 use core::future::poll_fn;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,6 +10,9 @@ use core::task::{Context, Poll};
 
 use alloc::vec::Vec;
 
+use embassy_time::Instant;
+
+use crate::address::AddressState;
 use crate::network::PLACES;
 use crate::portal::{Guest, Order, RxEnd, State, TcpEnd, UdpEnd};
 use crate::{Network, SocketError};
@@ -21,7 +24,7 @@ const FIRST_PORT: u16 = 49_152;
 
 /// Provides `network` for ever. Names are answered with [`ADDRESS`].
 pub async fn run(network: &'static Network) -> ! {
-    let mut hub = Hub { network, tcp: Vec::new(), udp: Vec::new(), next_port: FIRST_PORT };
+    let mut hub = Hub { network, tcp: Vec::new(), udp: Vec::new(), next_port: FIRST_PORT, address: None };
     poll_fn(|cx| {
         hub.admit(cx);
         while hub.turn(cx) {}
@@ -58,6 +61,8 @@ struct Hub {
     tcp: Vec<Socket>,
     udp: Vec<(u16, UdpEnd)>,
     next_port: u16,
+    /// The claim of an extra address that it has granted.
+    address: Option<u32>,
 }
 
 impl Hub {
@@ -85,6 +90,17 @@ impl Hub {
                         }
                     }
                 }
+            }
+        }
+        loop {
+            let order = self.network.address_order(Instant::now());
+            let number = order.map(|order| order.number);
+            if let Some(number) = number.filter(|_| number != self.address) {
+                self.network.report_address(number, AddressState::Held);
+            }
+            self.address = number;
+            if pin!(self.network.wait_address_order(order)).poll(cx).is_pending() {
+                break;
             }
         }
         for place in 0..crate::name::QUESTIONS {

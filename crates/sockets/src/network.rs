@@ -10,6 +10,7 @@ use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 
 use crate::SocketError;
+use crate::address::Desk;
 use crate::bell::Bell;
 use crate::name::Names;
 use crate::portal::{Guest, TcpEnd, UdpEnd};
@@ -23,6 +24,7 @@ pub const PLACES: usize = 96;
 pub struct Network {
     places: [Place; PLACES],
     pub(crate) names: Names,
+    pub(crate) desk: Desk,
     opened: AtomicU64,
     refused: AtomicU64,
     pub(crate) dropped_datagrams: AtomicU64,
@@ -51,6 +53,7 @@ impl Network {
         Self {
             places: [const { Place::new() }; PLACES],
             names: Names::new(),
+            desk: Desk::new(),
             opened: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             dropped_datagrams: AtomicU64::new(0),

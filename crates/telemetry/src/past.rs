@@ -10,7 +10,7 @@ use crate::log_ring::LogLine;
 pub struct Past {
     /// Boots since power-on, with this one; 0 if the black box can't be used.
     pub boots: u32,
-    /// What the last reset was due to, in words.
+    /// What the last reset was due to, in words: what the last life has left; where it left nothing, what the hardware says.
     pub reset: String<47>,
     /// The last crashes, the oldest first.
     pub crashes: &'static [Kept],

@@ -8,6 +8,7 @@ use heapless::String;
 use crate::histogram::Histogram;
 use crate::metrics::{Metric, Unit, Value};
 use crate::sample::WorkloadCounts;
+use crate::seconds::Seconds;
 
 /// Longest specification of a workload.
 pub const SPEC_LEN_MAX: usize = 256;
@@ -71,6 +72,10 @@ pub struct WorkloadView<'a> {
     pub histograms: &'static [Metric],
     /// What was measured, in the same order.
     pub distributions: &'a [Histogram],
+    /// Whether it keeps what it did in each of the last seconds.
+    pub has_seconds: bool,
+    /// Those seconds.
+    pub seconds: &'a Seconds,
 }
 
 impl<'a> WorkloadView<'a> {

@@ -17,6 +17,7 @@ workloads! {
     idle,
     iperf3,
     kv,
+    leader,
     load,
     memory,
     ping,

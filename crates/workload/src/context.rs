@@ -1,13 +1,15 @@
 //! A workload's link to the core it runs on: where it reports, and how it lets go of the core.
 
 use core::fmt;
+use core::net::Ipv4Addr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Instant, Timer};
 use heapless::String;
-use telemetry::Histogram;
+use sockets::{AddressClaim, AddressTaken};
 use telemetry::workload_status::REASON_LEN_MAX;
+use telemetry::{Histogram, Second};
 
 use crate::certify::record::Record;
 use crate::core_set::CoreSet;
@@ -71,6 +73,16 @@ impl<'a> Context<'a> {
         self.scratch.take()
     }
 
+    /// Claims an IPv4 address for the node beside its own, until `until`. The claim's state tells a moment later whether the node has it;
+    /// renewing the claim moves its end. The address is gone when that has come, and when the claim is dropped: with the workload.
+    ///
+    /// # Errors
+    ///
+    /// When another workload of the node has claimed one.
+    pub fn claim_address(&self, address: Ipv4Addr, until: Instant) -> Result<AddressClaim, AddressTaken> {
+        self.env.network().claim_address(address, until)
+    }
+
     /// Counts an operation that took `duration`.
     pub fn add_operation(&self, duration: Duration) {
         self.figures().durations.record(duration.as_micros());
@@ -128,6 +140,11 @@ impl<'a> Context<'a> {
     #[must_use]
     pub fn durations(&self) -> &'a Histogram {
         &self.figures().durations
+    }
+
+    /// Adds what the workload did in a second to those that are kept, if it [says](crate::Workload::has_seconds) that it does.
+    pub fn add_second(&self, second: &Second) {
+        self.figures().seconds.push(second);
     }
 
     /// Shows that the workload gets on, though it counts nothing.

@@ -3,9 +3,9 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use telemetry::Histogram;
 use telemetry::metrics::{Kind, Metric, Unit};
 use telemetry::sample::WorkloadCounts;
+use telemetry::{Histogram, Seconds};
 
 /// Most counters and gauges that a workload can have of its own.
 pub const FIGURES_MAX: usize = 28;
@@ -44,6 +44,7 @@ pub(crate) struct Figures {
     pub(crate) spare: AtomicU64,
     pub(crate) durations: Histogram,
     pub(crate) distributions: [Histogram; HISTOGRAMS_MAX],
+    pub(crate) seconds: Seconds,
 }
 
 impl Figures {
@@ -59,6 +60,7 @@ impl Figures {
             spare: AtomicU64::new(0),
             durations: Histogram::new(),
             distributions: [const { Histogram::new() }; HISTOGRAMS_MAX],
+            seconds: Seconds::new(),
         }
     }
 
@@ -69,6 +71,7 @@ impl Figures {
         }
         self.durations.clear();
         self.distributions.iter().for_each(Histogram::clear);
+        self.seconds.clear();
         self.add(&self.runs, 1);
     }
 

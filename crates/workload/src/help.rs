@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use telemetry::seconds::{COLUMNS, SECONDS_LEN};
+
 use crate::Workload;
 use crate::builtin::{WORKLOADS, find};
 use crate::spec::{COMMON, SpecError};
@@ -43,6 +45,11 @@ fn describe(workload: &dyn Workload, f: &mut fmt::Formatter<'_>) -> fmt::Result 
     for metric in workload.figures().iter().chain(workload.histograms()) {
         writeln!(f, "  shows {}: {}", metric.name, metric.help)?;
     }
+    if workload.has_seconds() {
+        write!(f, "  keeps each of its last {SECONDS_LEN} seconds at /api/v1/seconds: start_us")?;
+        COLUMNS.iter().try_for_each(|column| write!(f, ", {column}"))?;
+        writeln!(f)?;
+    }
     Ok(())
 }
 
@@ -63,6 +70,8 @@ mod tests {
                 assert!(text.contains(&format!("  shows {}: {}", metric.name, metric.help)), "{text}");
             }
         }
+        let text = of("load").unwrap().to_string();
+        assert!(text.contains("last 120 seconds at /api/v1/seconds: start_us, span_us, offered, sent, "), "{text}");
         let error = of("nothing").err().unwrap().to_string();
         assert!(error.starts_with("there is no workload 'nothing'; there are ") && error.contains("cpu"), "{error}");
     }

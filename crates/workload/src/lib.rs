@@ -33,6 +33,7 @@ mod pause;
 pub mod peer;
 mod run;
 mod scratch;
+mod seat;
 pub mod spec;
 pub mod values;
 
@@ -83,6 +84,11 @@ pub trait Workload: Sync {
     /// Returns the histograms that it has besides that of how long operations took; see [`figures`].
     fn histograms(&self) -> &'static [Metric] {
         &[]
+    }
+
+    /// Returns whether it keeps what it did in each of the last seconds, one by one ([`Context::add_second`]).
+    fn has_seconds(&self) -> bool {
+        false
     }
 
     /// Returns whether it takes in a change of `parameter` while it runs ([`Context::changed`], [`Context::has_changed`]).

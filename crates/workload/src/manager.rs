@@ -312,6 +312,8 @@ impl Manager {
                 values: &figures.own,
                 histograms: workload.histograms(),
                 distributions: &figures.distributions,
+                has_seconds: workload.has_seconds(),
+                seconds: &figures.seconds,
             });
         }
         views

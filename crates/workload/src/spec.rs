@@ -337,11 +337,11 @@ mod tests {
     fn errors_say_what_is_allowed() {
         assert_eq!(
             error("cpx:load=1"),
-            "there is no workload 'cpx'; there are certify, cpu, http, idle, iperf3, kv, load, memory, ping, pipeline"
+            "there is no workload 'cpx'; there are certify, cpu, http, idle, iperf3, kv, leader, load, memory, ping, pipeline"
         );
         assert_eq!(
             error(""),
-            "there is no workload ''; there are certify, cpu, http, idle, iperf3, kv, load, memory, ping, pipeline"
+            "there is no workload ''; there are certify, cpu, http, idle, iperf3, kv, leader, load, memory, ping, pipeline"
         );
         assert_eq!(error("cpu:lod=1"), "cpu has no parameter 'lod'; there are load, slice, cores, for, id");
         assert_eq!(error("cpu:load=101%"), "load=101% is not allowed; allowed: 0% to 100%");

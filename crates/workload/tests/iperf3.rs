@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use embassy_futures::select::{Either, Either4, select, select4};
 use embassy_time::{Duration, Instant, Timer};
 use embedded_io_async::{Read, Write};
-use sockets::{Network, TcpSocket, loopback};
+use sockets::{Network, TcpSocket, UdpSocket, loopback};
 use telemetry::sample::WorkloadCounts;
 use telemetry::{WorkloadState, WorkloadStatus};
 use testkit::time;
@@ -122,6 +122,56 @@ fn a_second_client_is_told_that_the_server_is_busy() {
         drop(first);
         test(&server, &client, "bytes=1M").await;
         assert_eq!(counts(&server).errors, 1);
+    });
+}
+
+#[test]
+fn who_says_nothing_or_moves_nothing_keeps_nobody_from_testing() {
+    let (server, client) = (Manager::new(), Manager::new());
+    run(&server, &client, async |network| {
+        // Late enough for `omit` to lead beyond what a clock can show.
+        Timer::after_secs(1).await;
+        let mut silent = TcpSocket::open(network, 4096, 4096).await.unwrap();
+        silent.connect((loopback::ADDRESS, 5201).into()).await.unwrap();
+        test(&server, &client, "bytes=1M").await;
+        // One that agrees to a test of a gigabyte, which nobody sends.
+        let connect = async || {
+            let mut socket = TcpSocket::open(network, 4096, 4096).await.unwrap();
+            socket.connect((loopback::ADDRESS, 5201).into()).await.unwrap();
+            socket.write_all(&[b'a'; 37]).await.unwrap();
+            socket
+        };
+        let mut idle = connect().await;
+        let json = r#"{"tcp":true,"parallel":1,"num":1000000000,"omit":18446744073709}"#;
+        idle.write_all(&[&(json.len() as u32).to_be_bytes(), json.as_bytes()].concat()).await.unwrap();
+        let mut state = [0; 2];
+        idle.read_exact(&mut state).await.unwrap();
+        assert_eq!(state, [9, 10]);
+        let _stream = connect().await;
+        idle.read_exact(&mut state).await.unwrap();
+        assert_eq!(state, [1, 2]);
+        let began = Instant::now();
+        assert!(matches!(idle.read(&mut state).await, Ok(0) | Err(_)));
+        assert!((119..125).contains(&began.elapsed().as_secs()), "{} s", began.elapsed().as_secs());
+        test(&server, &client, "bytes=1M").await;
+        // One that agrees to eight streams over UDP, and greets for the first of them again and again.
+        let mut busy = connect().await;
+        let json = r#"{"udp":true,"parallel":8}"#;
+        busy.write_all(&[&(json.len() as u32).to_be_bytes(), json.as_bytes()].concat()).await.unwrap();
+        busy.read_exact(&mut state).await.unwrap();
+        assert_eq!(state, [9, 10]);
+        let mut socket = UdpSocket::bind(network, 0, 8, 8).await.unwrap();
+        let greet = async {
+            loop {
+                socket.send_to(b"9876", (loopback::ADDRESS, 5201).into()).await.unwrap();
+                Timer::after_secs(1).await;
+            }
+        };
+        let began = Instant::now();
+        let end = async { assert!(matches!(busy.read(&mut [0; 2]).await, Ok(0) | Err(_))) };
+        assert!(matches!(select(end, select(greet, Timer::after_secs(60))).await, Either::First(())), "kept for ever");
+        assert!(began.elapsed().as_secs() < 15, "{} s", began.elapsed().as_secs());
+        test(&server, &client, "bytes=1M").await;
     });
 }
 

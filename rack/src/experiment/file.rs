@@ -105,7 +105,7 @@ pub(crate) struct Target {
 pub(crate) enum Deed {
     /// The words of `fault add`.
     Fault(Template),
-    Start(Template),
+    Start(RoleWorkload),
     Set(Template),
     Stop(String),
     Restart(String),
@@ -157,7 +157,12 @@ impl Experiment {
     }
 
     fn read_document(table: &Table<'_>) -> Option<Self> {
-        let name = table.required("name", "name = \"worker-lost\"", table.text("name")).map(|name| name.text);
+        let name = table.required("name", "name = \"worker-lost\"", table.text("name"));
+        if let Some(name) = name.as_ref().filter(|name| name.text.is_empty() || name.text.contains('/')) {
+            let wrong = format!("'{}' can't be the name of an experiment, and of its report's file", name.text);
+            table.note(Mistake::new(name.span.clone(), wrong).help("use letters, digits, '-' and '_'"));
+        }
+        let name = name.map(|name| name.text);
         let seed = table.number("seed", 0..=u64::MAX).unwrap_or(1);
         let phases = parts::phases(table);
         let roles = parts::roles(table, &phases);
@@ -177,6 +182,16 @@ impl Experiment {
     /// Returns how many nodes it needs.
     pub(crate) fn node_count(&self) -> usize {
         self.roles.iter().map(|role| role.count).sum()
+    }
+
+    /// Returns what a node of a role has under an id: by its role, or because an action starts it.
+    pub(crate) fn workload<'a>(&'a self, role: &'a Role, index: usize, id: &str) -> Option<&'a RoleWorkload> {
+        let is_meant = |on: &Target| on.role == role.name && on.index.is_none_or(|wanted| wanted == index);
+        let started = self.events.iter().filter(|event| is_meant(&event.on)).filter_map(|event| match &event.what {
+            Deed::Start(workload) => Some(workload),
+            _ => None,
+        });
+        role.workloads.iter().chain(started).find(|workload| workload.id == id)
     }
 
     /// Returns how long it takes at most, from the first phase on.

@@ -58,7 +58,7 @@ impl Planned {
     }
 
     /// Takes note of what a fault may do to its node.
-    fn expect(&self, fault: &str) {
+    pub(super) fn expect(&self, fault: &str) {
         let now = Instant::now();
         let (after, lasts) = fault_time(fault);
         let kind = fault.split_ascii_whitespace().next().unwrap_or_default();

@@ -2,19 +2,22 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `figures` | what workloads count, and levels |
 //! | `flow` | operations over time: throughput, gaps, failover |
 //! | `percentile` | how long operations took |
 
+mod figures;
 pub(super) mod flow;
 pub(super) mod percentile;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use self::figures::fold;
 use self::flow::Flow;
 use super::book::{self, Entry};
 use super::crew::Crew;
-use super::measure::{Aggregate, Comparison, Expectation, Kind, Measure, WHOLES, What};
+use super::measure::{Comparison, Expectation, Kind, Measure, What};
 use super::series::{Track, Work};
 use super::timeline::Span;
 use crate::history::Finding;
@@ -126,84 +129,6 @@ impl Judge<'_> {
         Measured { value, note }
     }
 
-    /// Returns a figure of all workloads that are meant: what a counter has counted, what a level was.
-    fn figure(&self, measure: &Measure, name: &str, kind: Kind, from: Instant, to: Instant) -> Option<f64> {
-        if kind == Kind::Share {
-            let whole = WHOLES.iter().find(|(part, _)| *part == name)?.1;
-            let (part, whole) = (self.growth(measure, name, from, to)?, self.growth(measure, whole, from, to)?);
-            return (whole > 0.0).then(|| part / whole);
-        }
-        let is_counter = self.is_counter(measure, name);
-        match (is_counter, measure.aggregate) {
-            (true, None) => self.growth(measure, name, from, to),
-            (true, Some(aggregate)) => {
-                let rate = |(from, to)| self.growth(measure, name, from, to);
-                fold(aggregate, flow::seconds(from, to).filter_map(rate))
-            }
-            (false, aggregate) => {
-                let moments = self.moments(from, to);
-                let level = |at: &Instant| self.sum(measure, name, *at);
-                fold(aggregate.unwrap_or(Aggregate::Last), moments.iter().filter_map(level))
-            }
-        }
-    }
-
-    fn growth(&self, measure: &Measure, name: &str, from: Instant, to: Instant) -> Option<f64> {
-        let end = self.sum(measure, name, to)?;
-        Some(end - self.sum(measure, name, from).unwrap_or(0.0))
-    }
-
-    /// Returns the sum of a figure at a moment; `None` if nobody has it.
-    fn sum(&self, measure: &Measure, name: &str, at: Instant) -> Option<f64> {
-        let mut sum = None;
-        for (member, track) in self.tracks.iter().enumerate() {
-            let Some(point) = track.at(at) else { continue };
-            for (id, work) in &point.works {
-                if self.is_meant(measure, member, id, name)
-                    && let Some(value) = work.figure(name)
-                {
-                    // Before its first point a node had done nothing.
-                    *sum.get_or_insert(0.0) += if point.at <= at { value } else { 0.0 };
-                }
-            }
-        }
-        sum
-    }
-
-    fn is_counter(&self, measure: &Measure, name: &str) -> bool {
-        let last = |(member, track): (usize, &&Track)| {
-            let works = track.points.last().into_iter().flat_map(|point| &point.works);
-            works
-                .filter(|(id, _)| self.is_meant(measure, member, id, name))
-                .any(|(_, work)| work.counters.contains(name))
-        };
-        self.tracks.iter().enumerate().any(last)
-    }
-
-    /// Returns the nodes of a role whose workloads run, over time.
-    fn size(&self, measure: &Measure, from: Instant, to: Instant) -> Option<f64> {
-        let is_at_work = |member: usize, track: &Track, at: Instant| {
-            let point = track.at(at).filter(|point| point.at <= at);
-            point.is_some_and(|point| {
-                point.works.iter().any(|(id, work)| self.is_of(measure, member, id) && work.is_running())
-            })
-        };
-        let count = |at: &Instant| {
-            let working = self.tracks.iter().enumerate().filter(|(member, track)| is_at_work(*member, track, *at));
-            // A few.
-            working.count() as f64
-        };
-        fold(measure.aggregate.unwrap_or(Aggregate::Last), self.moments(from, to).iter().map(count))
-    }
-
-    /// Returns the moments at which a level is looked at: those of the node with most readings.
-    fn moments(&self, from: Instant, to: Instant) -> Vec<Instant> {
-        let points = self.tracks.iter().map(|track| track.between(from, to)).max_by_key(|points| points.len());
-        let mut moments: Vec<Instant> = points.unwrap_or_default().iter().map(|point| point.at).collect();
-        moments.push(to);
-        moments
-    }
-
     fn durations(&self, measure: &Measure, from: Instant, to: Instant) -> percentile::Counts {
         let mut counts = percentile::Counts::new();
         for (member, track) in self.tracks.iter().enumerate() {
@@ -241,37 +166,6 @@ impl Judge<'_> {
         let Some(member) = self.crew.members.get(member) else { return false };
         measure.role.as_ref().is_none_or(|role| self.crew.role(member).name == *role)
             && measure.id.as_ref().is_none_or(|wanted| wanted == id)
-    }
-
-    /// As [`is_of`](Self::is_of); of a pipeline as a whole, its ends count: what sources have sent and given up, what sinks have got.
-    fn is_meant(&self, measure: &Measure, member: usize, id: &str, figure: &str) -> bool {
-        if !self.is_of(measure, member, id) {
-            return false;
-        }
-        let wanted = match figure {
-            _ if measure.role.is_some() => return true,
-            "sent" | "lost" | "backlog" => "source",
-            "delivered" | "duplicates" | "missing" | "reordered" | "late" => "sink",
-            _ => return true,
-        };
-        let role = self.crew.members.get(member).map(|member| self.crew.role(member));
-        let workload = role.and_then(|role| role.workloads.iter().find(|workload| workload.id == id));
-        workload.filter(|workload| workload.name == "pipeline").is_none_or(|workload| {
-            let words = &workload.template.text.text;
-            words.split_whitespace().find_map(|word| word.strip_prefix("stage=")).unwrap_or("source") == wanted
-        })
-    }
-}
-
-/// Makes one value of many.
-fn fold(aggregate: Aggregate, values: impl Iterator<Item = f64>) -> Option<f64> {
-    let values: Vec<f64> = values.collect();
-    match aggregate {
-        Aggregate::Max => values.iter().copied().reduce(f64::max),
-        Aggregate::Min => values.iter().copied().reduce(f64::min),
-        Aggregate::Last => values.last().copied(),
-        Aggregate::Mean if values.is_empty() => None,
-        Aggregate::Mean => Some(values.iter().sum::<f64>() / values.len() as f64),
     }
 }
 

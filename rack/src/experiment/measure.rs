@@ -1,10 +1,14 @@
-//! What can be measured and expected: `p99 of source in run <= 50ms`.
+//! What can be measured and expected: `p99 of source in run <= 50ms`. `names` has what measures are called.
+
+mod names;
 
 use std::fmt;
 use std::time::Duration;
 
 use chance::Unit;
 
+use self::names::{COMMON, NAMES, figures};
+pub(super) use self::names::{WHOLES, short_name};
 use super::file::{Phase, Role};
 use super::mistake::{Mistake, suggestion};
 use super::reader::Text;
@@ -43,37 +47,6 @@ pub(crate) enum What {
     /// and the longest time without an answer.
     Silence,
 }
-
-const NAMES: [(&str, What); 11] = [
-    ("p50", What::Percentile(500)),
-    ("p90", What::Percentile(900)),
-    ("p99", What::Percentile(990)),
-    ("p999", What::Percentile(999)),
-    ("throughput", What::Throughput),
-    ("failover", What::Failover),
-    ("gap", What::Gap),
-    ("size", What::Size),
-    ("violations", What::Violations),
-    ("lost_writes", What::LostWrites),
-    ("silence", What::Silence),
-];
-
-/// Figures that workloads of every kind have.
-const COMMON: [&str; 5] = ["operations", "bytes", "errors", "restarts", "busy"];
-
-/// What figures are shares of: `delivered >= 99%` means of `sent`.
-pub(crate) const WHOLES: [(&str, &str); 10] = [
-    ("delivered", "sent"),
-    ("lost", "sent"),
-    ("duplicates", "sent"),
-    ("again", "sent"),
-    ("completed", "offered"),
-    ("timeouts", "offered"),
-    ("overload", "offered"),
-    ("bad_answers", "offered"),
-    ("tries", "offered"),
-    ("errors", "operations"),
-];
 
 /// A measure of an experiment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -297,19 +270,4 @@ impl fmt::Display for Measure {
         self.id.as_ref().map_or(Ok(()), |id| write!(f, ".{id}"))?;
         self.phase.as_ref().map_or(Ok(()), |phase| write!(f, " in {phase}"))
     }
-}
-
-/// Returns the figures that only this workload has, by their short names.
-pub(crate) fn figures(workload: &str) -> impl Iterator<Item = String> {
-    let found = workload::builtin::find(workload);
-    found.into_iter().flat_map(|found| found.figures().iter().map(|metric| short_name(found.name(), metric.name)))
-}
-
-/// Shortens the name of a metric of a workload: `minipirack_pipeline_lost_total` to `lost`.
-pub(super) fn short_name(workload: &str, metric: &str) -> String {
-    let name = metric.strip_prefix("minipirack_").unwrap_or(metric);
-    let name = name.strip_prefix("workload_").unwrap_or(name);
-    let name = name.strip_prefix(workload).and_then(|rest| rest.strip_prefix('_')).unwrap_or(name);
-    let name = name.strip_suffix("_total").unwrap_or(name);
-    name.strip_suffix("_seconds").unwrap_or(name).to_owned()
 }

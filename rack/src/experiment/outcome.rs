@@ -172,7 +172,8 @@ pub(super) fn shown(value: Option<f64>, kind: Kind) -> String {
     let Some(value) = value else { return "-".into() };
     match kind {
         _ if !value.is_finite() => "never".into(),
-        Kind::Share => format!("{}%", (value * 100_000.0).floor() / 1000.0),
+        // A share that is exact, such as 29 %, may be a little less as a float.
+        Kind::Share => format!("{}%", (value * 100_000.0 + 1e-6).floor() / 1000.0),
         Kind::Seconds if value <= 0.0 => "0 s".into(),
         Kind::Seconds if value < 0.001 => format!("{:.0} µs", value * 1e6),
         Kind::Seconds if value < 1.0 => format!("{:.1} ms", value * 1e3),
@@ -190,7 +191,7 @@ mod tests {
     fn values_are_shown_in_their_unit_and_never_better_than_they_are() {
         let shown = |value, kind| shown(Some(value), kind);
         assert_eq!(shown(0.999_999, Kind::Share), "99.999%");
-        assert_eq!(shown(1.0, Kind::Share), "100%");
+        assert_eq!([shown(1.0, Kind::Share), shown(0.29, Kind::Share)], ["100%", "29%"]);
         assert_eq!(
             [shown(0.000_05, Kind::Seconds), shown(0.0123, Kind::Seconds), shown(2.5, Kind::Seconds)],
             ["50 µs", "12.3 ms", "2.50 s"]

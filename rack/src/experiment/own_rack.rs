@@ -116,8 +116,9 @@ impl Drop for OwnRack {
             }
             thread::sleep(LOOK);
         }
-        if let Ok(Some(_lock)) = self.place.lock()
-            && let Err(error) = self.place.clear()
+        // Its name is this process's number: nobody waits for the lock.
+        if let Ok(Some(lock)) = self.place.lock()
+            && let Err(error) = self.place.clear().and_then(|()| self.place.forget(lock))
         {
             say(&format!("warning: {error:#}"));
         }

@@ -106,7 +106,7 @@ fn deed(experiment: &Experiment, deed: &Deed) -> String {
             let lasts = if lasts.is_zero() { String::new() } else { format!(", for {}", seconds(lasts)) };
             format!("fault{after}{lasts}: {words}")
         }
-        Deed::Start(template) => format!("start {}", fill(experiment, template, 0)),
+        Deed::Start(workload) => format!("start {}", fill(experiment, &workload.template, 0)),
         Deed::Set(template) => format!("set {}", fill(experiment, template, 0)),
         Deed::Stop(id) => format!("stop {id}"),
         Deed::Restart(id) => format!("restart {id}"),

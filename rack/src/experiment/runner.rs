@@ -145,6 +145,8 @@ fn conduct(crew: &Crew<'_>, hands: &[Hand], cleanup: &Cleanup<'_>, options: &Opt
     for left in cleanup.end() {
         book.void(None, format!("it can't be told whether all has ended on {left}"));
     }
+    // Nodes obey in turn: what was ordered before the end is answered now.
+    timeline.hear();
     let (entries, void) = book.read();
     let tracks: Vec<_> = sampler.tracks.iter().map(|track| lock(track).clone()).collect();
     let (spans, zero) = (timeline.spans.clone(), timeline.zero());

@@ -118,8 +118,8 @@ impl<'a> Timeline<'a> {
                     let words = self.crew.fill(template, at);
                     (Kind::Fault, vec![format!("fault add {words}")], Some(words))
                 }
-                Deed::Start(template) => {
-                    (Kind::Action, vec![format!("workload start {}", self.crew.fill(template, at))], None)
+                Deed::Start(workload) => {
+                    (Kind::Action, vec![format!("workload start {}", self.crew.fill(&workload.template, at))], None)
                 }
                 Deed::Set(template) => {
                     (Kind::Action, vec![format!("workload set {}", self.crew.fill(template, at))], None)
@@ -145,14 +145,19 @@ impl<'a> Timeline<'a> {
         }
     }
 
-    /// Takes note of what nodes have answered.
-    fn hear(&mut self) {
+    /// Takes note of what nodes have answered. What was ordered last may be answered when the last phase is over.
+    pub(super) fn hear(&mut self) {
         let (book, crew) = (self.book, self.crew);
         self.pending.retain(|pending| {
             let told = match pending.result.try_recv() {
                 Ok(told) => told,
                 Err(TryRecvError::Empty) => return true,
-                Err(TryRecvError::Disconnected) => return false,
+                Err(TryRecvError::Disconnected) => {
+                    let lost = "nobody knows whether the node has obeyed: the thread for it has ended";
+                    book.amend(pending.entry, |entry| entry.error = Some(lost.into()));
+                    book.void(Some(pending.at), format!("{}: {lost}", crew.label(pending.at)));
+                    return false;
+                }
             };
             book.amend(pending.entry, |entry| {
                 (entry.at, entry.done) = (told.sent, Some(told.answered));
@@ -160,7 +165,10 @@ impl<'a> Timeline<'a> {
                 if let (Some((after, lasts)), Ok(_)) = (times, &told.said) {
                     (entry.at, entry.until) = (told.answered + after, Some(told.answered + after + lasts));
                 }
-                entry.error = told.said.as_ref().err().map(|error| format!("{error:#}"));
+                // Of several orders one may be obeyed, and another not.
+                if let Err(error) = &told.said {
+                    entry.error = Some(format!("{error:#}"));
+                }
             });
             if let Err(error) = told.said {
                 book.void(Some(pending.at), format!("{}: {error:#}", crew.label(pending.at)));
@@ -206,4 +214,45 @@ fn bar(length: Duration) -> Option<ProgressBar> {
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use std::sync::mpsc::channel;
+
+    use anyhow::{Result, anyhow};
+
+    use super::super::file::Experiment;
+    use super::*;
+
+    #[test]
+    fn an_order_that_was_not_obeyed_makes_the_run_void_whatever_else_was() {
+        let file = "name = \"x\"\n[roles.a]\nworkloads = [\"cpu\"]\n[[phases]]\nname = \"run\"\nfor = \"1s\"\n\
+                    [expect]\nthat = [\"errors == 0\"]\n";
+        let experiment = Experiment::read(file).unwrap();
+        let crew = Crew { experiment: &experiment, members: Vec::new() };
+        let (book, sampler) = (Book::default(), Sampler::new(0, Duration::from_secs(1)));
+        let mut timeline = Timeline::new(&crew, &[], &book, &sampler);
+        let mut order = |entry, said: Option<Result<String>>| {
+            let (sender, result) = channel();
+            let now = Instant::now();
+            // Without an answer the thread is gone.
+            said.into_iter().for_each(|said| sender.send(Told { sent: now, answered: now, said }).unwrap());
+            drop(sender);
+            timeline.pending.push(Pending { entry, at: 0, fault: None, result });
+            timeline.hear();
+            timeline.pending.len()
+        };
+        let entry = book.note(Entry::new(Kind::Action, None, "two orders"), "");
+        assert_eq!(order(entry, Some(Err(anyhow!("no such workload")))), 0);
+        assert_eq!(order(entry, Some(Ok(String::new()))), 0);
+        assert_eq!(book.read().1, [": no such workload"]);
+        let error = |text: &str| book.read().0.iter().find(|entry| entry.text == text).unwrap().error.clone();
+        assert_eq!(error("two orders").as_deref(), Some("no such workload"));
+        let entry = book.note(Entry::new(Kind::Action, None, "nobody answers"), "");
+        assert_eq!(order(entry, None), 0);
+        assert!(error("nobody answers").unwrap().contains("nobody knows") && book.read().1.len() == 2);
+    }
 }

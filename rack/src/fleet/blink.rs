@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use clap::Args;
 
+use super::lan::plain;
 use super::parallel;
 use super::selection::{Login, Selection};
 use crate::progress::say;
@@ -37,12 +38,12 @@ pub(crate) fn blink(options: &Options) -> Result<ExitCode> {
     };
     let results = parallel::map(&nodes, |node| {
         let output = node.ssh(&command, TIMEOUT)?;
-        let said = [output.stdout.trim(), output.stderr.trim()].join(" ");
-        if output.is_success() { Ok(said) } else { Err(anyhow!(said.trim().to_owned())) }
+        let said = plain([output.stdout.trim(), output.stderr.trim()].join(" ").trim());
+        if output.is_success() { Ok(said) } else { Err(anyhow!(said)) }
     });
     for (node, result) in nodes.iter().zip(&results) {
         match result {
-            Ok(said) => say(&format!("{}: {}", node.name, said.trim())),
+            Ok(said) => say(&format!("{}: {said}", node.name)),
             Err(error) => say(&format!("{}: error: {error:#}", node.name)),
         }
     }

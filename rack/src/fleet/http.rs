@@ -17,7 +17,7 @@ const HEAD_LEN_MAX: u64 = 16 << 10;
 /// # Errors
 /// When the whole answer is not there within `timeout`, or its status is not 200.
 pub(super) fn get(stream: Stream, path: &str, timeout: Duration) -> Result<Vec<u8>> {
-    let mut timed = Timed { stream, deadline: Instant::now() + timeout };
+    let mut timed = Timed::new(stream, timeout);
     request(&mut timed, path).map_err(|error| explained(&error, timeout))?;
     let mut reader = BufReader::new(timed);
     let head = Head::read(&mut reader, timeout)?;
@@ -102,12 +102,22 @@ impl Head {
 }
 
 /// A stream that gives every read and write what is left of the time for all.
-struct Timed {
+pub(super) struct Timed {
     stream: Stream,
     deadline: Instant,
 }
 
 impl Timed {
+    /// Gives all reads and writes `timeout` together, from now on.
+    pub(super) fn new(stream: Stream, timeout: Duration) -> Self {
+        Self { stream, deadline: Instant::now() + timeout }
+    }
+
+    /// Gives all that come `timeout` together, from now on.
+    pub(super) fn restart(&mut self, timeout: Duration) {
+        self.deadline = Instant::now() + timeout;
+    }
+
     fn arm(&self) -> io::Result<()> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {

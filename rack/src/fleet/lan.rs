@@ -19,7 +19,7 @@ const SERVICE: &str = "_minipirack._tcp.local.";
 /// and a lost query is sent again after a second.
 const QUIET: Duration = Duration::from_millis(1200);
 /// Nodes at most: somebody could announce any number.
-const NODES_MAX: usize = 1000;
+pub(super) const NODES_MAX: usize = 1000;
 
 /// Listens for `patience`, or until `is_enough` or nothing new comes, and returns the nodes by name.
 ///
@@ -55,7 +55,8 @@ pub(super) fn browse(
             found.insert(key, nodes);
             last_news = Instant::now();
         }
-        let nodes: Vec<Node> = found.values().flatten().cloned().collect();
+        // Who is only known to be there can't be reached yet.
+        let nodes: Vec<Node> = found.values().flatten().filter(|node| node.trouble.is_none()).cloned().collect();
         if is_enough(&nodes) {
             break;
         }
@@ -70,7 +71,7 @@ pub(super) fn browse(
 /// Returns who announces this: one node, or as many as have the same name.
 fn resolved(service: &ResolvedService, access: &Arc<Access>) -> Vec<Node> {
     let text = |key: &str| service.txt_properties.get_property_val_str(key).map(plain);
-    let name = plain(service.host.trim_end_matches('.').trim_end_matches(".local"));
+    let name = host_name(service.host.trim_end_matches('.').trim_end_matches(".local"));
     let addresses = each(service.addresses.iter().filter_map(|ip| address(ip, service.port)).collect());
     let node = |address: Option<SocketAddr>| Node {
         name: name.clone(),
@@ -103,7 +104,7 @@ fn each(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 
 fn nameless(instance: &str, access: &Arc<Access>) -> Node {
     Node {
-        name: plain(instance.trim_end_matches(SERVICE).trim_end_matches('.')),
+        name: host_name(instance.trim_end_matches(SERVICE).trim_end_matches('.')),
         trouble: Some("it announces itself, but does not tell its address".into()),
         address: (Ipv4Addr::UNSPECIFIED, 0).into(),
         board: String::new(),
@@ -131,6 +132,12 @@ fn rank(address: &SocketAddr) -> (u8, SocketAddr) {
         IpAddr::V6(_) => 3,
     };
     (rank, *address)
+}
+
+/// Returns a name from the network as nodes have them (RFC 952, and what people add): it goes into options and files of OpenSSH,
+/// where blanks, quotes and asterisks would mean something.
+fn host_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
 }
 
 /// Returns a text from the network without what a terminal would obey.
@@ -168,5 +175,7 @@ mod tests {
     #[test]
     fn a_terminal_obeys_nothing_that_the_network_says() {
         assert_eq!(plain("a\u{1b}[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
+        assert_eq!(host_name("pi-12.a_b"), "pi-12.a_b");
+        assert_eq!(host_name("*\" ssh-ed25519 AAAA\u{1b}"), "___ssh-ed25519_AAAA_");
     }
 }

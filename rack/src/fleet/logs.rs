@@ -24,6 +24,10 @@ use crate::progress::say;
 const RETRY: Duration = Duration::from_secs(1);
 /// Between two looks at whether the user has had enough.
 const LOOK: Duration = Duration::from_millis(100);
+/// The moments of a start that is seen twice differ by less than this, in µs,
+const DELAY_US: u128 = 2_000_000;
+/// and a part of the time in between: crystals are some 50 millionths off, and this machine's clock may be put right by as much again.
+const DRIFT: u128 = 5_000;
 
 /// Whose lines.
 #[derive(Clone, Debug, Args)]
@@ -106,6 +110,8 @@ pub(crate) fn logs(options: &Options) -> Result<ExitCode> {
 #[derive(Clone, Copy, Debug)]
 struct Boot {
     unix_us: u128,
+    /// When it was asked.
+    asked_us: u128,
 }
 
 impl Boot {
@@ -117,7 +123,15 @@ impl Boot {
         let Some(uptime_us) = who["uptime_us"].as_u64() else { bail!("it does not tell how long it has been up") };
         // The answer was made some time in between.
         let answered = now.saturating_sub(begin.elapsed() / 2);
-        Ok(Self { unix_us: answered.as_micros().saturating_sub(uptime_us.into()) })
+        let asked_us = answered.as_micros();
+        Ok(Self { unix_us: asked_us.saturating_sub(uptime_us.into()), asked_us })
+    }
+
+    /// Returns whether this is the start that was seen earlier: two looks at the same differ by the network's delay, and by how the two
+    /// clocks have drifted apart in between.
+    fn is(self, earlier: Self) -> bool {
+        let drift = self.asked_us.saturating_sub(earlier.asked_us) / DRIFT;
+        self.unix_us.abs_diff(earlier.unix_us) < DELAY_US + drift
     }
 
     /// Returns when a line was written, in microseconds since 1970.
@@ -154,8 +168,8 @@ fn follow(node: &Node, mut next: Option<(u64, Boot)>, printer: &Printer) {
 /// Shows a node's lines until it is away.
 fn listen(node: &Node, next: &mut Option<(u64, Boot)>, is_away: &mut bool, printer: &Printer) -> Result<()> {
     let now = Boot::of(node)?;
-    // A node that was started anew counts from 0 again. Two looks at the same start differ by the network's delay only.
-    let is_same = next.is_some_and(|(_, boot)| now.unix_us.abs_diff(boot.unix_us) < 2_000_000);
+    // A node that was started anew counts from 0 again.
+    let is_same = next.is_some_and(|(_, boot)| now.is(boot));
     let after = next.filter(|_| is_same).map_or(0, |(number, _)| number);
     let mut events = Events::new(node.events(&format!("/api/v1/events?after={after}"))?);
     if *is_away {
@@ -167,7 +181,7 @@ fn listen(node: &Node, next: &mut Option<(u64, Boot)>, is_away: &mut bool, print
     *next = Some((after, now));
     loop {
         if let Some((number, line)) = line_of(&events.next()?) {
-            *next = Some((number.unwrap_or(after), now));
+            *next = Some((number.or(next.map(|(number, _)| number)).unwrap_or(after), now));
             printer.print(node, now.at(&line), &line)?;
         }
     }
@@ -263,6 +277,17 @@ mod tests {
         let text = as_text(&node("pi-1", 1), 3_723_004_000, &line, 6);
         assert_eq!(text, "01:02:03.004Z pi-1   warn  (2 lines before this one are lost) net: x\n");
         assert!(as_json(&node("pi-1", 1), 3_000, &line).contains("\"unix_ms\":3"));
+    }
+
+    #[test]
+    fn clocks_that_drift_apart_are_no_restart() {
+        let hour = 3_600_000_000;
+        let first = Boot { unix_us: 100 * hour, asked_us: 101 * hour };
+        // A day later, 50 millionths slower: 4.3 s.
+        assert!(Boot { unix_us: 100 * hour + 4_320_000, asked_us: 125 * hour }.is(first));
+        // Started anew after a minute.
+        assert!(!Boot { unix_us: first.asked_us + 60_000_000, asked_us: 125 * hour }.is(first));
+        assert!(!Boot { unix_us: first.unix_us + 3_000_000, asked_us: first.asked_us + 3_000_000 }.is(first));
     }
 
     #[test]

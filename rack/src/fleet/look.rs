@@ -78,11 +78,11 @@ impl Look {
         if let Some(trouble) = &node.trouble {
             anyhow::bail!("{}", plain(trouble));
         }
-        let [who, sample, workloads] = ["node", "sample", "workloads"].map(|what| node.api(what));
         let strange = "its image has another version, which answers otherwise";
-        let who: Who = serde_json::from_value(who?).context(strange)?;
-        let sample: Sample = serde_json::from_value(sample?).context(strange)?;
-        let workloads: Vec<Workload> = serde_json::from_value(workloads?).context(strange)?;
+        // One after the other: who does not answer is not waited for three times.
+        let who: Who = serde_json::from_value(node.api("node")?).context(strange)?;
+        let sample: Sample = serde_json::from_value(node.api("sample")?).context(strange)?;
+        let workloads: Vec<Workload> = serde_json::from_value(node.api("workloads")?).context(strange)?;
         Ok(Self::of(who, sample, workloads))
     }
 

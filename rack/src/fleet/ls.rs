@@ -48,7 +48,8 @@ pub(crate) fn ls(options: &Options) -> Result<ExitCode> {
         out.flush()?;
         warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
     }
-    Ok(if looks.iter().all(Result::is_ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_well = !looks.is_empty() && looks.iter().all(Result::is_ok);
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl Options {

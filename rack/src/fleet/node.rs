@@ -75,6 +75,7 @@ impl Node {
     /// # Errors
     /// When it can't be reached, with the reason.
     pub(crate) fn dial(&self, port: u16) -> io::Result<Stream> {
+        self.require_address().map_err(io::Error::other)?;
         match &self.origin {
             Origin::Lan => {
                 let stream = TcpStream::connect_timeout(&SocketAddr::new(self.address.ip(), port), CONNECT_TIMEOUT)?;
@@ -84,6 +85,17 @@ impl Node {
             // By its address: another node could have been given the same name.
             Origin::Rack(rack) => dial_virtual(rack, &self.address.ip().to_string(), port).map_err(io::Error::other),
         }
+    }
+
+    /// Returns an error for a node of the network that has not told its address: none (0.0.0.0) would lead to this machine itself.
+    ///
+    /// # Errors
+    /// What is known of the reason.
+    pub(super) fn require_address(&self) -> Result<(), String> {
+        if self.origin == Origin::Lan && self.address.ip().is_unspecified() {
+            return Err(self.trouble.clone().unwrap_or_else(|| "it does not tell its address".into()));
+        }
+        Ok(())
     }
 
     /// Asks for a page over HTTP and returns it: `/metrics`, `/api/v1/node`.
@@ -161,6 +173,16 @@ pub(crate) mod tests {
             trouble: None,
             access: Arc::default(),
         }
+    }
+
+    #[test]
+    fn a_node_without_an_address_is_not_this_machine() {
+        let trouble = Some("it announces itself without an address".to_owned());
+        let nowhere = Node { origin: Origin::Lan, address: ([0, 0, 0, 0], HTTP).into(), trouble, ..node("pi-1", 1) };
+        let error = nowhere.dial(22).err().map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some("it announces itself without an address"));
+        let error = nowhere.ssh("status", CONNECT_TIMEOUT).err().map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some("it announces itself without an address"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The same done with many nodes at once.
 
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -21,7 +22,8 @@ pub(crate) fn map<T: Sync, R: Send>(items: &[T], action: impl Fn(&T) -> R + Sync
     };
     let mut results: Vec<(usize, R)> = thread::scope(|scope| {
         let threads: Vec<_> = (0..WORKERS_MAX.min(items.len())).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+        // Without the results of one thread, those of others would be taken for other items'.
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
     results.sort_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()
@@ -36,5 +38,11 @@ mod tests {
         let items: Vec<usize> = (0..100).collect();
         assert_eq!(map(&items, |item| item * 2), items.iter().map(|item| item * 2).collect::<Vec<_>>());
         assert!(map(&[0; 0], |item| *item).is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "the second")]
+    fn no_result_is_taken_for_that_of_another_item_when_one_panics() {
+        map(&["first", "second"], |item| assert_ne!(*item, "second", "the second"));
     }
 }

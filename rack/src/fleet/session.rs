@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ use super::ssh::{self, Kind};
 const LOOK: Duration = Duration::from_millis(20);
 /// How long the rest of an answer may take after its first line: it was sent with it.
 const REST: Duration = Duration::from_millis(30);
+/// Lines that wait to be read at most. A node that says more, unasked, waits itself.
+const LINES_MAX: usize = 1000;
 /// Longest line that is taken.
 const LINE_LEN_MAX: u64 = 64 << 10;
 
@@ -41,7 +43,7 @@ impl Session {
         let mut ssh = command.spawn().context("ssh can't be run: install openssh-client")?;
         let pipes = (ssh.stdin.take(), ssh.stdout.take(), ssh.stderr.take());
         let (Some(input), Some(out), Some(errors)) = pipes else { bail!("ssh has no input or output") };
-        let (sender, lines) = channel();
+        let (sender, lines) = sync_channel(LINES_MAX);
         let other = sender.clone();
         thread::spawn(move || read(out, Kind::Out, &sender));
         thread::spawn(move || read(errors, Kind::Error, &other));
@@ -112,7 +114,7 @@ impl Drop for Session {
     }
 }
 
-fn read(from: impl Read, kind: Kind, lines: &Sender<(Kind, String)>) {
+fn read(from: impl Read, kind: Kind, lines: &SyncSender<(Kind, String)>) {
     let mut reader = BufReader::new(from);
     loop {
         let mut line = Vec::new();

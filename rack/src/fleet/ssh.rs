@@ -15,12 +15,15 @@ use config::RackSecret;
 use qemu::config::DEFAULT_MAC;
 use tempfile::NamedTempFile;
 
+use super::lan::plain;
 use super::node::{Node, Origin};
 
 /// Between two looks at whether it has ended or is to end.
 const LOOK: Duration = Duration::from_millis(20);
-/// Longest output that is kept, of each kind.
-const OUTPUT_LEN_MAX: u64 = 16 << 20;
+/// Longest output that is kept, of each kind: what comes behind it is shown, and no more.
+const OUTPUT_LEN_MAX: usize = 16 << 20;
+/// Longest line that is shown as one.
+const LINE_LEN_MAX: u64 = 64 << 10;
 /// Status with which ssh(1) says that it is its own failure and not the command's.
 const OWN_FAILURE: i32 = 255;
 /// The user's name, which no node looks at.
@@ -140,6 +143,7 @@ enum Talk {
 
 /// Returns `ssh` with everything but the command; `derived` is a file of host keys that were derived from a secret.
 fn client(node: &Node, derived: Option<&Path>, talk: Talk) -> Result<Command> {
+    node.require_address().map_err(anyhow::Error::msg)?;
     let mut ssh = Command::new("ssh");
     match talk {
         Talk::Command => ssh.args(["-T", "-o", "BatchMode=yes"]),
@@ -229,18 +233,20 @@ fn wait(child: &mut Child, timeout: Duration, is_cancelled: &dyn Fn() -> bool) -
     }
 }
 
-/// Reads to the end, tells of each line, and returns the whole.
+/// Reads to the end, tells of each line, and returns the whole, or as much of its beginning as is kept.
 fn read_lines(from: impl Read, mut show: impl FnMut(&str)) -> String {
-    let mut reader = BufReader::new(from.take(OUTPUT_LEN_MAX));
+    let mut reader = BufReader::new(from);
     let mut all = String::new();
     loop {
         let mut line = Vec::new();
-        match reader.read_until(b'\n', &mut line) {
+        match reader.by_ref().take(LINE_LEN_MAX).read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => return all,
             Ok(_) => {
                 let line = String::from_utf8_lossy(&line);
                 show(line.trim_end_matches(['\r', '\n']));
-                all.push_str(&line);
+                if all.len() + line.len() <= OUTPUT_LEN_MAX {
+                    all.push_str(&line);
+                }
             }
         }
     }
@@ -269,7 +275,7 @@ pub(super) fn explained(node: &Node, said: &str) -> String {
         "ssh failed"
     };
     let last = said.lines().rev().find(|line| !line.trim().is_empty());
-    last.map_or_else(|| what.to_owned(), |line| format!("{what} ({})", line.trim()))
+    last.map_or_else(|| what.to_owned(), |line| format!("{what} ({})", plain(line.trim())))
 }
 
 #[cfg(test)]
@@ -319,6 +325,20 @@ mod tests {
         assert!(explained(&lan, "Host key verification failed.").contains("another rack"));
         assert!(explained(&lan, "Connection timed out during banner exchange").contains("does not answer"));
         assert_eq!(explained(&lan, "x\nsomething\n\n"), "ssh failed (something)");
+        assert_eq!(explained(&lan, "a\u{1b}[2Jb"), "ssh failed (a\u{fffd}[2Jb)", "a terminal obeys none of it");
+    }
+
+    #[test]
+    fn a_log_that_is_followed_goes_on_after_all_that_is_kept() {
+        let line = format!("{}\n", "x".repeat(999));
+        let lines = 2 * OUTPUT_LEN_MAX / line.len();
+        let mut shown = 0;
+        let kept = read_lines(line.repeat(lines).as_bytes(), |line| shown += usize::from(line.len() == 999));
+        assert_eq!(shown, lines);
+        assert!(kept.len() <= OUTPUT_LEN_MAX && kept.len() > OUTPUT_LEN_MAX / 2 && kept.ends_with("x\n"));
+        let mut longest = 0;
+        read_lines(vec![b'x'; 1 << 20].as_slice(), |line| longest = longest.max(line.len()));
+        assert_eq!(longest as u64, LINE_LEN_MAX);
     }
 
     #[test]

@@ -12,13 +12,15 @@ use clap::Args;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
+use super::http::Timed;
 use super::node::{Node, Origin};
 use super::selection::{Login, Selection};
+use super::stream::Stream;
 use crate::progress::say;
 use crate::virtual_rack::place::Place;
 use crate::virtual_rack::protocol;
 
-/// How long a client of ours may take to ask.
+/// How long a client of ours may take to ask, and to take the answer: meanwhile others wait.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest request.
 const REQUEST_LEN_MAX: u64 = 16 << 10;
@@ -58,22 +60,24 @@ fn text(selection: &Selection) -> Result<String> {
 /// Returns a node as Prometheus reaches it. One that does not answer is there, too: Prometheus then says that it is down.
 fn target(node: &Node) -> Result<Value> {
     let address = match &node.origin {
-        Origin::Lan => node.address,
+        Origin::Lan if node.require_address().is_ok() => node.address.to_string(),
+        // Prometheus may find it, or says that it is down. No address would be its own machine's.
+        Origin::Lan => format!("{}.local:80", node.name),
         Origin::Rack(rack) => {
             let status = protocol::status(&Place::of(rack)?)?.with_context(|| format!("rack {rack} is not up"))?;
             let found = status.find(&node.address.ip().to_string());
             let forward = found.and_then(|found| found.forwards.iter().find(|forward| forward.node_port == 80));
             let missing =
                 || format!("no port of this machine leads to {}: `up` without --forward, or with 80 in it", node.name);
-            forward.with_context(missing)?.host
+            forward.with_context(missing)?.host.to_string()
         }
     };
-    Ok(entry(node, address))
+    Ok(entry(node, &address))
 }
 
-fn entry(node: &Node, address: SocketAddr) -> Value {
+fn entry(node: &Node, address: &str) -> Value {
     json!({
-        "targets": [address.to_string()],
+        "targets": [address],
         // `instance` as a label keeps a virtual node's port out of every plot.
         "labels": { "instance": node.name, "board": node.board, "rack": node.origin.to_string() },
     })
@@ -96,15 +100,14 @@ fn serve(address: SocketAddr, selection: &Selection) -> Result<ExitCode> {
     say(&format!("http_sd_configs: url: http://{}/targets    Ctrl-C ends it.", listener.local_addr()?));
     for stream in listener.incoming().flatten() {
         // Who does not take the answer has none.
-        let _ = answer(stream, || text(selection));
+        let _ = answer(stream, REQUEST_TIMEOUT, || text(selection));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn answer(stream: TcpStream, text: impl Fn() -> Result<String>) -> io::Result<()> {
-    stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
-    stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
-    let mut reader = BufReader::new(&stream).take(REQUEST_LEN_MAX);
+fn answer(stream: TcpStream, timeout: Duration, text: impl Fn() -> Result<String>) -> io::Result<()> {
+    let mut client = Timed::new(Stream::Tcp(stream), timeout);
+    let mut reader = BufReader::new(&mut client).take(REQUEST_LEN_MAX);
     let mut request = String::new();
     reader.read_line(&mut request)?;
     let mut field = String::new();
@@ -125,8 +128,10 @@ fn answer(stream: TcpStream, text: impl Fn() -> Result<String>) -> io::Result<()
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    (&stream).write_all(head.as_bytes())?;
-    (&stream).write_all(body.as_bytes())
+    // Looking for nodes took its time.
+    client.restart(timeout);
+    client.write_all(head.as_bytes())?;
+    client.write_all(body.as_bytes())
 }
 
 #[cfg(test)]
@@ -134,15 +139,18 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
     use std::thread;
+    use std::time::Instant;
 
     use super::super::node::tests::node;
     use super::*;
 
     #[test]
     fn a_target_has_its_nodes_name() {
-        let entry = entry(&node("pi-1", 1), ([127, 0, 0, 1], 4000).into());
+        let entry = entry(&node("pi-1", 1), "127.0.0.1:4000");
         let labels = json!({ "instance": "pi-1", "board": "raspi3b", "rack": "rack test" });
         assert_eq!(entry, json!({ "targets": ["127.0.0.1:4000"], "labels": labels }));
+        let nowhere = Node { origin: Origin::Lan, address: ([0, 0, 0, 0], 80).into(), ..node("pi-2", 2) };
+        assert_eq!(target(&nowhere).unwrap()["targets"], json!(["pi-2.local:80"]));
     }
 
     #[test]
@@ -165,7 +173,7 @@ mod tests {
             ["GET /targets HTTP/1.1\r\nHost: a\r\n\r\n", "GET /x HTTP/1.1\r\n\r\n", "POST / HTTP/1.1\r\n\r\n"];
         let server = thread::spawn(move || {
             for _ in requests {
-                answer(listener.accept().unwrap().0, || Ok("[]".into())).unwrap();
+                answer(listener.accept().unwrap().0, REQUEST_TIMEOUT, || Ok("[]".into())).unwrap();
             }
         });
         for (request, status) in requests.iter().zip(["200 OK", "404", "405"]) {
@@ -176,5 +184,23 @@ mod tests {
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
         }
         server.join().unwrap();
+    }
+
+    #[test]
+    fn who_asks_a_byte_at_a_time_keeps_others_waiting_for_a_moment_only() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        let dribble = thread::spawn(move || {
+            while client.write_all(b"G").is_ok() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let begin = Instant::now();
+        let error = answer(stream, Duration::from_millis(200), || Ok("[]".into())).unwrap_err();
+        assert!(matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock), "{error}");
+        // The longest request, at this pace, takes five minutes.
+        assert!(begin.elapsed() < Duration::from_secs(60));
+        dribble.join().unwrap();
     }
 }

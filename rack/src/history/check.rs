@@ -141,13 +141,17 @@ struct Search {
     first: usize,
     /// Where the end of each operation is.
     ends: Vec<usize>,
-    /// Which operations have their place in the order.
+    /// Which operations, by when they began, have their place in the order.
     done: Vec<u64>,
+    /// So many words of that are full, and behind so many there is none.
+    full: usize,
+    reach: usize,
     held: Option<u64>,
 }
 
 impl Search {
-    fn new(operations: Vec<Operation>) -> Self {
+    fn new(mut operations: Vec<Operation>) -> Self {
+        operations.sort_by_key(|operation| operation.asked);
         let mut times: Vec<(Duration, bool, usize)> = Vec::new();
         for (number, operation) in operations.iter().enumerate() {
             times.push((operation.asked, false, number));
@@ -169,11 +173,12 @@ impl Search {
         });
         let events = events.collect();
         let done = vec![0; operations.len().div_ceil(64)];
-        Self { first: if operations.is_empty() { NONE } else { 0 }, operations, events, ends, done, held: None }
+        let first = if operations.is_empty() { NONE } else { 0 };
+        Self { first, operations, events, ends, done, full: 0, reach: 0, held: None }
     }
 
     fn run(mut self) -> Outcome {
-        let mut tried: HashSet<(Vec<u64>, Option<u64>)> = HashSet::new();
+        let mut tried: HashSet<(usize, Box<[u64]>, Option<u64>)> = HashSet::new();
         // The beginnings of those that have their place, each with what was held before.
         let mut order: Vec<(usize, Option<u64>)> = Vec::new();
         let mut furthest: Option<(usize, Violation)> = None;
@@ -186,7 +191,8 @@ impl Search {
             if event.is_begin {
                 if let Some(held) = self.after(event.operation) {
                     self.mark(event.operation, true);
-                    if tried.insert((self.done.clone(), held)) {
+                    let (full, rest) = self.done();
+                    if tried.insert((full, rest.into(), held)) {
                         order.push((at, self.held));
                         self.held = held;
                         self.take_out(at);
@@ -225,6 +231,20 @@ impl Search {
         let bit = 1 << (operation % 64);
         let word = &mut self.done[operation / 64];
         *word = if is_done { *word | bit } else { *word & !bit };
+        self.full = self.full.min(operation / 64);
+        while self.done.get(self.full) == Some(&u64::MAX) {
+            self.full += 1;
+        }
+        self.reach = self.reach.max(operation / 64 + 1);
+        while self.reach > 0 && self.done.get(self.reach - 1) == Some(&0) {
+            self.reach -= 1;
+        }
+    }
+
+    /// Returns which operations have their place: so many words are full of them, and behind these the words up to the last that has
+    /// any. What was long ago has its place, and what comes later has none, so that is short however long a history is.
+    fn done(&self) -> (usize, &[u64]) {
+        (self.full, self.done.get(self.full..self.reach).unwrap_or_default())
     }
 
     fn take_out(&mut self, begin: usize) {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::check::{Verdict, check};
 use super::record::{History, Plan, lost};
 
+/// How long a store may take to answer when its keys are counted: nobody waits for that, and the clients' own patience may be short.
+const AUDIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Violations and lost keys that are named.
 const NAMED: usize = 5;
 
@@ -38,7 +40,8 @@ impl Finding {
                 (Some(found.len()), format!("not linearizable on {} registers{}", found.len(), first.concat()))
             }
         };
-        let missing = plan.stores.iter().find_map(|store| lost(history, store, plan.timeout).ok());
+        let timeout = plan.timeout.max(AUDIT_TIMEOUT);
+        let missing = plan.stores.iter().find_map(|store| lost(history, store, timeout).ok());
         let acknowledged = history.kept.len();
         let about_lost = match missing.as_deref() {
             None => "lost writes: not known, no store answers".into(),

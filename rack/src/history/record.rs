@@ -16,6 +16,9 @@ use super::client::{Client, Trouble};
 use super::operation::{Action, Operation};
 use crate::fleet::Stream;
 
+/// Values of each client: more than it writes in a day.
+const VALUES: u64 = 1_000_000_000;
+
 /// How to connect to a store.
 pub(crate) type Dial = Arc<dyn Fn() -> io::Result<Stream> + Send + Sync>;
 
@@ -136,7 +139,7 @@ impl Worker {
         while !self.is_over.load(Ordering::Relaxed) {
             count += 1;
             // No other write has this value.
-            let value = (u64::from(self.number) + 1) * 1_000_000 + count;
+            let value = (u64::from(self.number) + 1) * VALUES + count;
             if count % 5 == 0 {
                 self.keep(value);
             } else {

@@ -56,11 +56,14 @@ pub(crate) fn random() -> Result<String> {
     Ok(secret.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Reads the secret that `choice` names, as [`find`] does.
+/// Reads the secret that nodes have already: a file, or `own`.
 ///
 /// # Errors
-/// When it can't be read or is none.
+/// When it can't be read or is none; for `new`, which no node has.
 pub(crate) fn bytes(choice: &str) -> Result<[u8; LEN]> {
+    if choice == "new" {
+        bail!("no node has a new rack secret: name the file with theirs, or own (`image` and `boot` make a new one)");
+    }
     let text = find(choice)?;
     let known = Config::read(Files { rack_key: Some(text.as_bytes()), ..Files::default() }, b"");
     known.rack_secret.map(|secret| secret.0).context("no rack secret")

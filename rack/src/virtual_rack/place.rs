@@ -152,6 +152,15 @@ impl Place {
         }
     }
 
+    /// Removes the file of the lock, too, for who has it: only where nobody else will ever take this name.
+    ///
+    /// # Errors
+    /// When it can't be removed.
+    pub(crate) fn forget(&self, _lock: File) -> Result<()> {
+        let path = self.directory.with_extension("lock");
+        fs::remove_file(&path).with_context(|| format!("{} can't be removed", path.display()))
+    }
+
     /// Returns whether nobody has the lock, now or within a time.
     ///
     /// # Errors

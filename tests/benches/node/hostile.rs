@@ -19,6 +19,7 @@ const ROWS: [[&str; 2]; PORTS.len()] = [
     ["status page in a hostile crowd: times p50", "  times p90"],
     ["SSH login and command in a hostile crowd: times p50", "  times p90"],
     ["http in a hostile crowd: times p50", "  times p90"],
+    ["kv in a hostile crowd: times p50", "  times p90"],
     ["echo in a hostile crowd: times p50", "  times p90"],
 ];
 

@@ -58,6 +58,7 @@ fn main() -> Result<()> {
     report.print();
     let file = report.append_to_history()?;
     say(&format!("history: {}", file.display()));
+    failures.extend(report.not_met().map(|name| format!("not met: {name}")));
     if !failures.is_empty() {
         bail!("{}", failures.join("\n"));
     }

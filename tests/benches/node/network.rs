@@ -62,8 +62,8 @@ pub(crate) fn tcp(report: &mut Report) -> Result<()> {
     ] {
         let option = if protocol.is_empty() { String::new() } else { format!("usbnet={protocol}") };
         let rig = Rig::boot(&option)?;
-        let into = (0..ROUNDS).map(|_| tcp_in(&rig)).collect::<Result<Vec<_>>>()?;
-        let out = (0..ROUNDS).map(|_| tcp_out(&rig)).collect::<Result<Vec<_>>>()?;
+        let into = (0..ROUNDS).map(|_| tcp_in(&rig, SPAN)).collect::<Result<Vec<_>>>()?;
+        let out = (0..ROUNDS).map(|_| tcp_out(&rig, SPAN)).collect::<Result<Vec<_>>>()?;
         let (goal_in, goal_out) = match protocol {
             "" => (Goal::AtLeast(135.0), Goal::AtLeast(84.0)),
             _ => (Goal::None, Goal::None),
@@ -75,13 +75,13 @@ pub(crate) fn tcp(report: &mut Report) -> Result<()> {
 }
 
 /// Sends to the discard service; returns Mbit/s.
-fn tcp_in(rig: &Rig) -> Result<f64> {
+pub(crate) fn tcp_in(rig: &Rig, span: Duration) -> Result<f64> {
     let mut stream = TcpStream::connect_timeout(&rig.node.tcp(9)?, PATIENCE)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let block = vec![0x55; 1 << 16];
     let (start, mut bytes) = (Instant::now(), 0);
-    while start.elapsed() < SPAN {
+    while start.elapsed() < span {
         stream.write_all(&block).context("sending")?;
         bytes += block.len();
     }
@@ -92,12 +92,12 @@ fn tcp_in(rig: &Rig) -> Result<f64> {
 }
 
 /// Receives from the chargen service; returns Mbit/s.
-fn tcp_out(rig: &Rig) -> Result<f64> {
+pub(crate) fn tcp_out(rig: &Rig, span: Duration) -> Result<f64> {
     let mut stream = TcpStream::connect_timeout(&rig.node.tcp(19)?, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut block = vec![0; 1 << 16];
     let (start, mut bytes) = (Instant::now(), 0);
-    while start.elapsed() < SPAN {
+    while start.elapsed() < span {
         match stream.read(&mut block).context("receiving")? {
             0 => bail!("the node closed after {bytes} bytes"),
             len => bytes += len,

@@ -18,6 +18,16 @@ pub(crate) enum Goal {
     AtLeast(f64),
 }
 
+impl Goal {
+    fn is_met(self, value: f64) -> bool {
+        match self {
+            Self::None => true,
+            Self::AtMost(bound) => value <= bound,
+            Self::AtLeast(bound) => value >= bound,
+        }
+    }
+}
+
 /// One measured figure.
 #[derive(Debug)]
 struct Figure {
@@ -55,16 +65,26 @@ impl Report {
         self.missing.push(format!("NOT MEASURED: {what}: {why}"));
     }
 
+    /// Returns the names of figures that are not what they should be.
+    pub(crate) fn not_met(&self) -> impl Iterator<Item = &str> {
+        self.figures.iter().filter(|figure| !figure.goal.is_met(figure.value)).map(|figure| figure.name.trim_start())
+    }
+
     /// Prints the table.
     pub(crate) fn print(&self) {
         let mut out = std::io::stdout().lock();
         // Nobody reads the table if standard output is gone.
         let _ = writeln!(out, "{:<44} {:>12} {:<8} {:>10} {:<8} {:>14}", "", "MiniPiRack", "", "goal", "", "Linux");
         for Figure { name, unit, value, goal, linux } in &self.figures {
-            let (sign, bound, verdict) = match *goal {
-                Goal::None => ("", String::new(), ""),
-                Goal::AtMost(bound) => ("<=", number(bound), if *value <= bound { "met" } else { "NOT MET" }),
-                Goal::AtLeast(bound) => (">=", number(bound), if *value >= bound { "met" } else { "NOT MET" }),
+            let (sign, bound) = match *goal {
+                Goal::None => ("", String::new()),
+                Goal::AtMost(bound) => ("<=", number(bound)),
+                Goal::AtLeast(bound) => (">=", number(bound)),
+            };
+            let verdict = match *goal {
+                Goal::None => "",
+                goal if goal.is_met(*value) => "met",
+                _ => "NOT MET",
             };
             let value = number(*value);
             let _ = writeln!(out, "{name:<44} {value:>12} {unit:<8} {sign:>2}{bound:>8} {verdict:<8} {linux:>14}");
@@ -80,11 +100,17 @@ impl Report {
         let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
         let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
         let file = target.join("bench-history.jsonl");
-        let figures: Map<_, _> = self
-            .figures
-            .iter()
-            .map(|figure| (format!("{} [{}]", figure.name, figure.unit), json!(figure.value)))
-            .collect();
+        // What is indented belongs to the row above.
+        let mut above = "";
+        let name = |figure: &Figure| {
+            if figure.name.starts_with(' ') {
+                return format!("{above}: {} [{}]", figure.name.trim_start(), figure.unit);
+            }
+            above = figure.name;
+            format!("{above} [{}]", figure.unit)
+        };
+        let figures: Map<_, _> =
+            self.figures.iter().map(name).zip(self.figures.iter().map(|figure| json!(figure.value))).collect();
         let unix_time_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let commit = std::process::Command::new("git").args(["describe", "--always", "--dirty"]).output();
         let commit = commit.ok().filter(|output| output.status.success());

@@ -7,13 +7,11 @@ use core::task::Poll;
 use embassy_futures::select::{Either4, select4};
 use embassy_time::{Duration, Instant, Timer};
 use heapless::Vec;
-use nic::MacAddress;
 use smoltcp::wire::{IpCidr, Ipv4Cidr};
 
 use crate::address::dhcp::{self, Dhcp};
 use crate::address::link_local::{self, LinkLocal, Step};
 use crate::counters::Event;
-use crate::filter::Arp;
 use crate::settings::Ipv4Settings;
 use crate::stack::Stack;
 use crate::status::{Ipv4Source, Ipv4Status, SERVERS};
@@ -179,7 +177,7 @@ fn apply_choice(stack: &Stack, choice: &mut LinkLocal, first: Option<Step>) -> I
     let mut step = first.unwrap_or_else(|| choice.poll(Instant::now()));
     loop {
         match step {
-            Step::Probe(address) => stack.send_arp(Ipv4Addr::UNSPECIFIED, address),
+            Step::Probe(address) => stack.shared.send_arp(Ipv4Addr::UNSPECIFIED, address),
             Step::Claim(address) => {
                 stack.bind_ipv4(Some(Bound::new(address, link_local::PREFIX_LEN, Origin::LinkLocal, None)));
                 stack.announce_ipv4(address);
@@ -276,27 +274,12 @@ impl Stack {
     }
 
     /// Tells everybody on the link which station has the address (RFC 5227, section 2.3).
-    fn announce_ipv4(&self, address: Ipv4Addr) {
-        self.send_arp(address, address);
-    }
-
-    fn send_arp(&self, sender_ip: Ipv4Addr, target_ip: Ipv4Addr) {
-        let Some(buffer) = self.shared.exchange.take_tx() else { return };
-        let own = self.shared.mac.get();
-        let arp = Arp { is_request: true, sender_mac: own, sender_ip, target_mac: MacAddress([0; 6]), target_ip };
-        buffer.send_if(14 + Arp::LEN, |frame| {
-            let Some((header, packet)) = frame.split_at_mut_checked(14) else { return ((), false) };
-            let parts = [0xFF; 6].into_iter().chain(own.0).chain([0x08, 0x06]);
-            for (to, from) in header.iter_mut().zip(parts) {
-                *to = from;
-            }
-            arp.emit(packet);
-            ((), self.shared.goes_out(frame))
-        });
+    pub(super) fn announce_ipv4(&self, address: Ipv4Addr) {
+        self.shared.send_arp(address, address);
     }
 }
 
 /// smoltcp panics on an address that no station can have.
-fn is_usable(address: Ipv4Addr) -> bool {
+pub(super) fn is_usable(address: Ipv4Addr) -> bool {
     !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast()
 }

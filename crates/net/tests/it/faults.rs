@@ -204,6 +204,7 @@ fn a_cable_is_pulled_as_far_as_the_stack_can_see() {
         let (a, b) = pair(&lab).await;
         add(&a, "delay time=5s dir=out for=1m");
         assert_eq!(ping(&b, &a, SECOND).await, Err(PingError::Timeout));
+        let ups = a.stack.status().frames.link_ups;
         add(&a, "nic-off for=3s");
         let start = Instant::now();
         Timer::after_millis(10).await;
@@ -213,6 +214,7 @@ fn a_cable_is_pulled_as_far_as_the_stack_can_see() {
         assert_eq!(a.stack.clear_faults(Some(1)), 1);
         Timer::at(start + Duration::from_millis(3_001)).await;
         assert!(a.stack.status().link.is_up() && a.stack.epoch() != epoch);
+        assert_eq!(a.stack.status().frames.link_ups, ups + 1, "who looks once a second has to see that it was away");
         // The address is looked after anew, as behind any new cable.
         let again = async { while ping(&b, &a, SECOND).await.is_err() {} };
         with_timeout(SECOND * 15, again).await.expect("a way");

@@ -3,6 +3,7 @@
 
 mod backlog;
 mod dhcp;
+mod extra;
 mod faults;
 mod handshake;
 mod http;

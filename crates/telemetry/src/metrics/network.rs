@@ -60,6 +60,18 @@ pub(super) const METRICS: &[Metric] = &[
         "Received frames with a wrong checksum, as far as the controller tells.",
         |s, out| device(s, out, |nic| nic.crc_errors),
     ),
+    device_counter(
+        "minipirack_network_link_flaps_total",
+        Count,
+        "Times that the link was down for a moment between two looks.",
+        |s, out| device(s, out, |nic| nic.link_flaps),
+    ),
+    device_counter(
+        "minipirack_network_tx_stalls_total",
+        Count,
+        "Times that the controller sent nothing for too long.",
+        |s, out| device(s, out, |nic| nic.tx_stalls),
+    ),
     metric("node_network_up", Gauge, Count, &["device"], "Value is 1 if operstate is 'up', 0 otherwise.", |s, out| {
         out.value(&[Text(s.net.device)], Value::Flag(s.net.link.is_up()))
     }),

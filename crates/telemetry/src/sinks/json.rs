@@ -8,6 +8,7 @@
 
 use core::fmt;
 
+use crate::seconds::SECONDS_LEN;
 use crate::sinks::Sink;
 use crate::snapshot::Snapshot;
 
@@ -19,6 +20,7 @@ mod metrics;
 mod node;
 mod past;
 mod sample;
+mod seconds;
 mod workloads;
 pub mod writer;
 
@@ -87,6 +89,11 @@ pub static RESOURCES: &[Resource] = &[
         name: "live",
         help: "what workloads have done up to this moment, and how long their operations took",
         last: 0, write: live::write,
+    },
+    Resource {
+        name: "seconds",
+        help: "each of the last 120 seconds of workloads that send requests (load): counts and latencies (?last=N)",
+        last: SECONDS_LEN, write: seconds::write,
     },
     Resource { name: "network", help: "link, addresses, lease", last: 0, write: |s, _, out| node::write_network(s, out) },
     Resource {

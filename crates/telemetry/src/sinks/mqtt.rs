@@ -98,7 +98,7 @@ pub fn write_crash(header: Header, at_us: u64, kept: &Kept, out: &mut dyn Write)
     out.write_str("}")
 }
 
-/// Writes who the node is.
+/// Writes who the node is, and why it was started.
 ///
 /// # Errors
 ///
@@ -116,6 +116,9 @@ pub fn write_birth(boot: u32, s: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Res
     member("serial", &node.serial(), out)?;
     member("version", &node.version, out)?;
     member("build", &node.build, out)?;
+    // As at `/api/v1/crashes`: what the reset before this life was due to, and lives since power-on.
+    write!(out, ",\"boots\":{}", s.past.boots)?;
+    member("last_reset", &s.past.reset, out)?;
     if let Some(ipv4) = s.net.ipv4 {
         member("address", &ipv4.address, out)?;
     }

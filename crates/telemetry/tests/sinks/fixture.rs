@@ -13,7 +13,7 @@ use telemetry::net_info::{Ipv4, Ipv4Source, Lease, Link};
 use telemetry::sample::{Area, CoreTime, Memory, NicCounts, SLOTS_PER_CORE, WORKLOAD_SLOTS, WorkloadCounts};
 use telemetry::{
     Access, Certificate, Counted, Faults, Health, HealthLog, Histogram, History, Level, LogRing, NetInfo, NodeInfo,
-    Past, Sample, Snapshot, WorkloadState, WorkloadStatus, WorkloadView,
+    Past, Sample, Second, Seconds, Snapshot, WorkloadState, WorkloadStatus, WorkloadView,
 };
 
 /// What the second workload counts of its own.
@@ -32,6 +32,7 @@ pub(crate) struct Node {
     pub(crate) net: NetInfo,
     pub(crate) history: Box<History>,
     pub(crate) workloads: Vec<(WorkloadStatus, Histogram)>,
+    pub(crate) seconds: Box<Seconds>,
     pub(crate) health: HealthLog,
     pub(crate) past: Past,
     pub(crate) certificate: Option<Certificate>,
@@ -52,6 +53,7 @@ impl Node {
             net: NetInfo::EMPTY,
             history,
             workloads: Vec::new(),
+            seconds: Box::new(Seconds::new()),
             health: HealthLog::new(),
             past: Past::NONE,
             certificate: None,
@@ -114,6 +116,7 @@ impl Node {
         node.log.push(12_000_000, Level::Info, 0, format_args!("the first line"));
         node.past = past();
         for second in 0..=seconds {
+            node.seconds.push(&a_second(second));
             node.push(sample(second), Some(if second == 1 { 0x5_0005 } else { 0 }));
         }
         node
@@ -138,6 +141,8 @@ impl Node {
                 values: &VALUES,
                 histograms: if has_own { &HISTOGRAMS } else { &[] },
                 distributions: slice::from_ref(durations),
+                has_seconds: has_own,
+                seconds: &self.seconds,
             }
         });
         let workloads: Vec<_> = views.collect();
@@ -156,6 +161,22 @@ impl Node {
             events: &self.events,
             log: &*self.log,
         })
+    }
+}
+
+fn a_second(number: u64) -> Second {
+    let start_us = number * 1_000_000;
+    let [offered, sent, completed, failed] = [10, 11, 12, 13];
+    Second {
+        start_us,
+        span_us: 1_000_000,
+        offered,
+        sent,
+        completed,
+        failed,
+        p50_us: 14,
+        p99_us: 15,
+        longest_us: u32::MAX,
     }
 }
 

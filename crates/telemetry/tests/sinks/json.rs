@@ -8,7 +8,7 @@ use telemetry::sinks::json::{self, Ask, RESOURCES, events};
 use crate::fixture::Node;
 
 /// Asks for all parts of a resource, and returns it with the length of its longest part.
-fn get(node: &Node, name: &str, last: usize) -> (Value, usize) {
+pub(crate) fn get(node: &Node, name: &str, last: usize) -> (Value, usize) {
     let resource = json::find(&format!("/api/v1/{name}")).unwrap();
     let (mut text, mut longest, mut from, mut needs_comma) = (String::new(), 0, 0, false);
     loop {
@@ -84,6 +84,43 @@ fn the_history_has_a_row_for_each_second_and_says_which_are_invalid() {
         serde_json::json!([20_000_000, true, [30, 500, 1000, 0], 1_537_500, 137_500, 48_234, operations])
     );
     assert_eq!(rows[4][1], Value::Bool(false));
+}
+
+#[test]
+fn every_second_of_a_load_can_be_had_until_two_minutes_later() {
+    let node = Node::at_work(400);
+    for (last, count) in [(0, 0), (1, 1), (32, 32), (33, 33), (64, 64), (120, 120), (usize::MAX, 120)] {
+        let (all, longest) = get(&node, "seconds", last);
+        let [load] = &all["workloads"].as_array().unwrap()[..] else { panic!("only one has them: {all}") };
+        assert_eq!((&load["id"], &load["core"], &load["valid"]), (&"memory".into(), &2.into(), &false.into()));
+        let (columns, rows) = (load["columns"].as_array().unwrap(), load["rows"].as_array().unwrap());
+        assert!(rows.iter().all(|row| row.as_array().unwrap().len() == columns.len()));
+        let starts: Vec<_> = rows.iter().map(|row| row[0].as_u64().unwrap() / 1_000_000).collect();
+        assert_eq!(starts, (401 - count..=400).collect::<Vec<_>>());
+        assert!(longest < 4_096, "{longest}");
+    }
+    let (all, _) = get(&node, "seconds", 1);
+    let row = serde_json::json!([[400_000_000, 1_000_000, 10, 11, 12, 13, 14, 15, u32::MAX]]);
+    assert_eq!(all["workloads"][0]["rows"], row);
+    assert_eq!(all["workloads"][0]["columns"].as_array().unwrap()[..3], ["start_us", "span_us", "offered"]);
+    assert_eq!(get(&Node::just_started(), "seconds", 120).0["workloads"], serde_json::json!([]));
+}
+
+#[test]
+fn a_workload_that_goes_while_its_seconds_are_read_leaves_whole_json() {
+    let mut node = Node::at_work(400);
+    let resource = json::find("/api/v1/seconds").unwrap();
+    let (mut text, mut from, mut needs_comma) = (String::new(), 0, false);
+    loop {
+        let mut json = Json::resume(&mut text, needs_comma);
+        let next = node.show(|s| (resource.write)(s, Ask { last: 120, from }, &mut json)).unwrap();
+        needs_comma = json.needs_comma();
+        node.workloads.clear();
+        let Some(next) = next else { break };
+        from = next;
+    }
+    let all: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(all["workloads"][0]["rows"].as_array().unwrap().len(), 32);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the sinks write, judged as their readers would.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod definitions;
 mod exposition;
 mod fixture;
 mod html;

@@ -40,7 +40,11 @@ fn lines_and_births_are_json_whatever_is_in_them() {
     });
     let line = parse(&line);
     assert_eq!((&line["text"], &line["missed"]), (&"a \"quote\" \\ and é".into(), &3.into()));
-    assert_eq!(parse(&birth)["boot"], "000001");
+    let birth = parse(&birth);
+    assert_eq!(
+        (&birth["boot"], &birth["boots"], &birth["last_reset"]),
+        (&"000001".into(), &3.into(), &"watchdog".into())
+    );
 }
 
 #[test]

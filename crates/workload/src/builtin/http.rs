@@ -165,12 +165,6 @@ async fn run<F: Future<Output = Result<(), Failure>>>(
     server: &Server<'_>,
     mut seats: FuturesUnordered<F>,
 ) -> Result<(), Failure> {
-    let watch = async {
-        loop {
-            server.seats.next_round().await;
-            server.seats.look(embassy_time::Instant::now());
-        }
-    };
     let follow = async {
         loop {
             server.context.changed().await;
@@ -179,9 +173,10 @@ async fn run<F: Future<Output = Result<(), Failure>>>(
             limit(server, &values);
         }
     };
-    match select(seats.next(), select(watch, follow)).await {
+    match select(seats.next(), select(server.seats.watch(), follow)).await {
         Either::First(result) => result.unwrap_or(Ok(())),
-        Either::Second(Either::First(never) | Either::Second(never)) => never,
+        Either::Second(Either::First(never)) => match never {},
+        Either::Second(Either::Second(never)) => never,
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `session`, `out` | a client's conversation: bytes in, bytes out |
 //! | `feed`, `copy` | what replicas are told |
 //! | `confirm` | answers that wait for replicas |
+//! | `turn` | how long a client may let the store wait |
 //! | `serve` | all of that on the network |
 
 mod cells;
@@ -28,6 +29,7 @@ mod session;
 mod store;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod value;
 
 use alloc::boxed::Box;
@@ -56,13 +58,13 @@ static MEMORY: Parameter = Parameter {
 
 static CLIENTS: Parameter = Parameter {
     name: "clients",
-    help: "clients at once",
+    help: "clients at once; when one more comes, who is silent or slow makes room",
     kind: Kind::Integer { min: 1, max: CLIENTS_MAX as u64, default: 56, unit: Unit::Count },
 };
 
 static IDLE: Parameter = Parameter {
     name: "idle",
-    help: "clients that are silent for so long are cut off; 0s is never",
+    help: "clients that ask for nothing for so long are cut off; 0s is never",
     kind: Kind::Integer { min: 0, max: 86_400_000_000, default: 300_000_000, unit: Unit::Time },
 };
 

@@ -23,6 +23,9 @@ pub(in crate::builtin) mod schedule;
 mod stream;
 mod tally;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use http::fuzz;
+
 use alloc::boxed::Box;
 use alloc::string::String;
 
@@ -197,6 +200,10 @@ impl Workload for Load {
 
     fn figures(&self) -> &'static [Metric] {
         tally::FIGURES
+    }
+
+    fn has_seconds(&self) -> bool {
+        true
     }
 
     fn run<'a>(&'a self, values: &'a Values, context: Context<'a>) -> BoxFuture<'a, Result<(), Failure>> {

@@ -26,6 +26,9 @@ mod store;
 mod wire;
 mod worker;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use wire::fuzz;
+
 use alloc::boxed::Box;
 use core::sync::atomic::Ordering;
 

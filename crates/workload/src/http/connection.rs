@@ -14,12 +14,12 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use super::gate::{Full, Gate};
 use super::reply::{Body, CONTINUE, Fate, Reply, Status};
 use super::request::{Parsed, Request, parse};
-use super::seat::{End, Seat, Seats, Wait};
 use crate::builtin::cpu::Blocks;
 use crate::builtin::http::figure;
 use crate::context::{Context, Failure};
 use crate::distribution::Distribution;
 use crate::random::Random;
+use crate::seat::{End, Pace, Seat, Seats, TRANSFER, Wait, slowest};
 
 /// Longest head of a request. nginx and Apache take 8 KiB, for cookies; nobody has those for us.
 pub(crate) const HEAD_LEN_MAX: usize = 4096;
@@ -31,9 +31,6 @@ const TX_LEN: usize = 8192;
 const IDLE: Duration = Duration::from_secs(15);
 /// How long the head of a request may take from its first byte.
 const HEAD: Duration = Duration::from_secs(5);
-/// How long a body or a reply may take, besides a second for every so many bytes.
-const TRANSFER: Duration = Duration::from_secs(10);
-const SLOWEST_BYTES_PER_S: u64 = 10_000;
 /// How long to wait for the client to hang up, so that it gets the last reply.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Steps of a block of work: as in the cpu workload.
@@ -182,7 +179,7 @@ impl Client<'_, '_> {
             Farewell::Gone => socket.abort(),
             // Its time of grace is over already.
             Farewell::Unseated => self.part(socket, Wait::Stalled(Instant::now())).await,
-            Farewell::Done | Farewell::Because(_) => self.part(socket, Wait::Idle).await,
+            Farewell::Done | Farewell::Because(_) => self.part(socket, Wait::Idle(Instant::now())).await,
         }
     }
 
@@ -245,7 +242,7 @@ impl Client<'_, '_> {
             } else {
                 now + IDLE
             };
-            let wait = if is_begun || self.is_new { Wait::Stalled(*since.get_or_insert(now)) } else { Wait::Idle };
+            let wait = if is_begun || self.is_new { Wait::Stalled(*since.get_or_insert(now)) } else { Wait::Idle(now) };
             let room = self.inbox.get_mut(self.end..).unwrap_or_default();
             let read = socket.read_with(|bytes| copy(bytes, room));
             match self.seat.wait(limit, wait, read).await {
@@ -256,7 +253,7 @@ impl Client<'_, '_> {
                 Err(End::Late) => return Ok(None),
                 Err(End::Unseated) => {
                     self.server.context.count(figure::UNSEATED, 1);
-                    return Err(if wait == Wait::Idle { Farewell::Unseated } else { Farewell::Gone });
+                    return Err(if matches!(wait, Wait::Idle(_)) { Farewell::Unseated } else { Farewell::Gone });
                 }
                 Err(End::Lost) => return Err(self.lost()),
             }
@@ -272,6 +269,7 @@ impl Client<'_, '_> {
             return Ok(());
         }
         let deadline = transfer_deadline(left);
+        let mut pace = Pace::new(Instant::now());
         if request.expects_word {
             let mut word = CONTINUE;
             while !word.is_empty() {
@@ -285,8 +283,11 @@ impl Client<'_, '_> {
                 let len = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                 (len, len)
             });
-            match self.seat.wait(deadline, Wait::Idle, read).await {
-                Ok(Some(len)) => left -= len as u64,
+            match self.seat.wait(deadline, Wait::Idle(pace.since), read).await {
+                Ok(Some(len)) => {
+                    left -= len as u64;
+                    pace.add(len, Instant::now());
+                }
                 Ok(None) | Err(End::Lost) => return Err(self.lost()),
                 Err(End::Late) => return Err(Farewell::Because(Status::Timeout)),
                 Err(End::Unseated) => {
@@ -394,7 +395,7 @@ impl Client<'_, '_> {
 }
 
 fn transfer_deadline(len: u64) -> Instant {
-    Instant::now() + TRANSFER + Duration::from_secs(len / SLOWEST_BYTES_PER_S)
+    Instant::now() + TRANSFER + slowest(len)
 }
 
 fn copy(from: &[u8], to: &mut [u8]) -> (usize, usize) {

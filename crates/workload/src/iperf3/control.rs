@@ -7,7 +7,7 @@ use embassy_time::{Duration, with_timeout};
 use embedded_io_async::{Read, ReadExactError, Write};
 use sockets::{SocketError, TcpSocket};
 
-use crate::iperf3::{COOKIE_LEN, Error, state};
+use crate::iperf3::{Error, state};
 
 /// How long a peer may take for a step, other than the test itself.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -78,13 +78,6 @@ impl Control<'_> {
         })
         .await
     }
-}
-
-/// Reads the cookie that each connection begins with.
-pub(super) async fn read_cookie(socket: &mut TcpSocket) -> Result<[u8; COOKIE_LEN], Error> {
-    let mut cookie = [0; COOKIE_LEN];
-    in_time(read_exact(socket, &mut cookie)).await?;
-    Ok(cookie)
 }
 
 /// Gives up on a step that takes too long.

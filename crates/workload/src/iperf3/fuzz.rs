@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 use super::results::Results;
-use super::{STREAMS_MAX, Settings, json};
+use super::{STREAMS_MAX, Settings, json, udp};
 
 /// Reads a message as settings and as results, and makes sure that what we would say ourselves is understood.
 pub fn run(data: &[u8]) {
@@ -24,6 +24,13 @@ pub fn run(data: &[u8]) {
         let start = item.as_ptr() as usize - text.as_ptr() as usize;
         assert!(!item.is_empty() && start >= end && start + item.len() <= text.len());
         end = start + item.len();
+    }
+    for is_long in [false, true] {
+        if let Some((us, number)) = udp::parse(data, is_long) {
+            // Microseconds that are more than a second count on.
+            assert!((0..=i64::from(u32::MAX) * 1_000_000 + i64::from(u32::MAX)).contains(&us));
+            assert!(is_long || number <= u64::from(u32::MAX));
+        }
     }
     if let Some(number) = json::millionths(&text) {
         // Without what is behind the sixth decimal.

@@ -18,6 +18,8 @@ pub(super) struct Run<'a> {
     /// Bytes and blocks that were moved, in both directions.
     bytes: AtomicU64,
     blocks: AtomicU64,
+    /// Bytes that were moved since the beginning, whether they count or not.
+    moved: AtomicU64,
     pub(super) busy_us: AtomicU64,
 }
 
@@ -31,6 +33,7 @@ impl<'a> Run<'a> {
             counts_from: begin + Duration::from_secs(settings.omit_s),
             bytes: AtomicU64::new(0),
             blocks: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
             busy_us: AtomicU64::new(0),
         }
     }
@@ -42,6 +45,7 @@ impl<'a> Run<'a> {
             *counts = Counts::default();
         }
         counts.bytes += len as u64;
+        self.moved.fetch_add(len as u64, Ordering::Relaxed);
         if *has_begun {
             self.bytes.fetch_add(len as u64, Ordering::Relaxed);
         }
@@ -71,11 +75,20 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Returns how many bytes were moved since the beginning.
+    pub(super) fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    /// Returns when the time is up, if that is the end.
+    pub(super) fn limit(&self) -> Option<Instant> {
+        let Settings { time_s, bytes, blocks, .. } = self.settings;
+        (time_s > 0 && bytes == 0 && blocks == 0).then(|| self.counts_from + Duration::from_secs(time_s))
+    }
+
     /// Waits for the end that the client has to tell: the time is up, or enough is moved.
     pub(super) async fn wait_end(&self) {
-        let end = self.counts_from + Duration::from_secs(self.settings.time_s);
-        let is_timed = self.settings.time_s > 0 && self.settings.bytes == 0 && self.settings.blocks == 0;
-        if is_timed {
+        if let Some(end) = self.limit() {
             return Timer::at(end).await;
         }
         while !self.is_enough() {

@@ -8,29 +8,36 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::convert::Infallible;
 
-use embassy_futures::select::{Either, select};
+use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::channel::Channel;
 use embassy_time::{Duration, Instant, Timer, with_timeout};
-use embedded_io_async::Write;
+use embedded_io_async::{Read as _, Write as _};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use sockets::{SocketError, TcpSocket, UdpSocket};
 
 use crate::Context;
 use crate::iperf3::all::{Part, all};
-use crate::iperf3::control::{Control, STEP_TIMEOUT, in_time, read_cookie};
+use crate::iperf3::control::{Control, STEP_TIMEOUT, in_time};
 use crate::iperf3::results::{Counts, Results};
 use crate::iperf3::run::Run;
 use crate::iperf3::tcp::{self, Stream};
 use crate::iperf3::udp::{self, Flow};
 use crate::iperf3::{COOKIE_LEN, Error, STREAMS_MAX, Settings, figure, number, state};
+use crate::seat::{End, Seat, Seats, Wait};
 
 /// One for the test, one for the test before, which says good-bye, and two for clients who are to come back later.
 const SEATS: usize = 4;
+/// A test in which nothing moves for so long is over, as with iperf3 (esnet/iperf, iperf_api.h, `DEFAULT_NO_MSG_RCVD_TIMEOUT`).
+const IDLE_MAX: Duration = Duration::from_secs(120);
+/// A test that is to take a certain time is over so much later, whatever its client says.
+const OVERTIME: Duration = Duration::from_secs(30);
 /// How often to look whether something is over.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+/// How often to look whether a test is.
+const LOOK_LONG: Duration = Duration::from_secs(1);
 
 /// What connections that come now are for.
 #[derive(Clone, Copy)]
@@ -47,6 +54,7 @@ enum Phase {
 
 struct Server<'a> {
     context: Context<'a>,
+    seats: Seats,
     port: u16,
     phase: Mutex<CriticalSectionRawMutex, Cell<Phase>>,
     /// Streams that have come, and when.
@@ -59,16 +67,17 @@ struct Server<'a> {
 ///
 /// When there are no sockets, or the port is taken.
 pub(crate) async fn serve(context: Context<'_>, port: u16) -> Result<(), Error> {
-    let server = Server { context, port, phase: Mutex::new(Cell::new(Phase::Free)), streams: Channel::new() };
+    let phase = Mutex::new(Cell::new(Phase::Free));
+    let server = Server { context, seats: Seats::new(SEATS), port, phase, streams: Channel::new() };
     let mut seats = FuturesUnordered::new();
-    for _ in 0..SEATS {
+    for seat in server.seats.iter() {
         let socket = server.open().await?;
-        seats.push(Box::pin(server.attend(socket)));
+        seats.push(Box::pin(server.attend(seat, socket)));
     }
-    match seats.next().await {
-        Some(Err(error)) => Err(error),
-        Some(Ok(never)) => match never {},
-        None => Ok(()),
+    match select(seats.next(), server.seats.watch()).await {
+        Either::First(Some(Err(error))) => Err(error),
+        Either::First(Some(Ok(never))) | Either::Second(never) => match never {},
+        Either::First(None) => Ok(()),
     }
 }
 
@@ -87,9 +96,9 @@ impl Server<'_> {
     }
 
     /// Takes one connection after the other.
-    async fn attend(&self, mut socket: TcpSocket) -> Result<Infallible, Error> {
+    async fn attend(&self, seat: &Seat, mut socket: TcpSocket) -> Result<Infallible, Error> {
         loop {
-            match socket.accept(self.port).await {
+            match self.seats.offer(socket.accept(self.port)).await {
                 Ok(()) => {}
                 Err(error @ (SocketError::PortInUse | SocketError::NoRoute)) => return Err(error.into()),
                 // It was gone before we saw it.
@@ -99,10 +108,28 @@ impl Server<'_> {
             while matches!(self.phase(), Phase::Ending) && Instant::now() < patience {
                 Timer::after(LOOK_INTERVAL).await;
             }
+            if matches!(self.phase(), Phase::Busy | Phase::Ending) {
+                self.deny(&mut socket).await;
+                continue;
+            }
+            // Who says nothing keeps nobody from testing, and has its seat as long as nobody else wants it.
+            let now = Instant::now();
+            let mut cookie = [0; COOKIE_LEN];
+            match seat.wait(now + STEP_TIMEOUT, Wait::Slow(now), socket.read_exact(&mut cookie)).await {
+                Ok(()) => {}
+                Err(end) => {
+                    self.context.add_errors(1);
+                    match end {
+                        End::Unseated => socket.abort(),
+                        End::Lost | End::Late => socket.close().await,
+                    }
+                    continue;
+                }
+            }
             match self.phase() {
-                Phase::Free => self.do_test(&mut socket).await,
-                Phase::Streams(cookie) => self.take_stream(&mut socket, &cookie).await,
-                Phase::Busy | Phase::Ending => self.deny(&mut socket).await,
+                Phase::Free => self.do_test(&mut socket, cookie).await,
+                Phase::Streams(wanted) if wanted == cookie => self.take_stream(&mut socket).await,
+                Phase::Streams(_) | Phase::Busy | Phase::Ending => self.deny(&mut socket).await,
             }
         }
     }
@@ -115,23 +142,19 @@ impl Server<'_> {
         socket.close().await;
     }
 
-    /// Hands a connection over to the test if it is one of its streams.
-    async fn take_stream(&self, socket: &mut TcpSocket, cookie: &[u8; COOKIE_LEN]) {
+    /// Hands a connection over to the test.
+    async fn take_stream(&self, socket: &mut TcpSocket) {
         let at = socket.connected_at();
-        let is_stream = read_cookie(socket).await.is_ok_and(|found| found == *cookie);
-        if !is_stream || !matches!(self.phase(), Phase::Streams(wanted) if wanted == *cookie) {
-            return self.deny(socket).await;
-        }
         let Ok(next) = self.open().await else { return self.deny(socket).await };
         let stream = core::mem::replace(socket, next);
         // There is room for all that the test may want. One too many is dropped, which ends it.
         let _ = self.streams.try_send((at, stream));
     }
 
-    async fn do_test(&self, client: &mut TcpSocket) {
+    async fn do_test(&self, client: &mut TcpSocket, cookie: [u8; COOKIE_LEN]) {
         self.set_phase(Phase::Busy);
         let start = self.context.now();
-        match self.test(client).await {
+        match self.test(client, cookie).await {
             Ok(()) => {
                 self.context.count(figure::TESTS, 1);
                 self.context.add_operation(start.elapsed());
@@ -144,10 +167,9 @@ impl Server<'_> {
         client.close().await;
     }
 
-    async fn test(&self, client: &mut TcpSocket) -> Result<(), Error> {
+    async fn test(&self, client: &mut TcpSocket, cookie: [u8; COOKIE_LEN]) -> Result<(), Error> {
         let Some(peer) = client.peer() else { return Err(Error::Terminated) };
         let mut control = Control(client);
-        let cookie = read_cookie(control.0).await?;
         control.send_state(state::PARAM_EXCHANGE).await?;
         let parameters = control.read_json().await?;
         let Some(settings) = Settings::parse(&parameters) else {
@@ -195,7 +217,7 @@ impl Server<'_> {
         let run = Run::new(self.context, settings);
         let parts =
             streams.iter_mut().map(|stream| -> Part<'_, _> { Box::pin(async { stream.run(&run, false).await }) });
-        wait_end(&mut control, all(parts, &run.busy_us)).await?;
+        wait_end(&mut control, &run, all(parts, &run.busy_us)).await?;
         // A client reads up to the end of the streams before it goes on; a reset would be an error to it.
         streams.iter_mut().filter(|stream| stream.is_sender).for_each(|stream| stream.socket.shutdown());
         let counts: Vec<_> = streams.iter().map(|stream| (stream.is_sender, stream.counts)).collect();
@@ -208,19 +230,24 @@ impl Server<'_> {
         let mut flows: Vec<Flow> = Vec::new();
         let mut directions = settings.directions(false);
         let mut next = directions.next();
-        while let Some(is_sender) = next {
-            let (peer, reply) = in_time(async { Ok(udp::greeted(&mut socket).await) }).await?;
-            // The answer to one that has greeted before was lost.
-            if !flows.iter().any(|flow| flow.peer == peer) {
-                flows.push(Flow::new(peer, is_sender));
-                next = directions.next();
+        // For all of them together: who greets again and again does not keep the server.
+        in_time(async {
+            while let Some(is_sender) = next {
+                let (peer, reply) = udp::greeted(&mut socket).await;
+                // The answer to one that has greeted before was lost.
+                if !flows.iter().any(|flow| flow.peer == peer) {
+                    flows.push(Flow::new(peer, is_sender));
+                    next = directions.next();
+                }
+                socket.send_to(&reply, peer).await?;
             }
-            socket.send_to(&reply, peer).await?;
-        }
+            Ok(())
+        })
+        .await?;
         begin(&mut control).await?;
         let run = Run::new(self.context, settings);
         let part: Part<'_, _> = Box::pin(async { udp::run(&run, &mut socket, &mut flows, false).await });
-        wait_end(&mut control, all(core::iter::once(part), &run.busy_us)).await?;
+        wait_end(&mut control, &run, all(core::iter::once(part), &run.busy_us)).await?;
         let counts: Vec<_> = flows.iter().map(|flow| (flow.is_sender, flow.counts)).collect();
         self.finish(&mut control, &run, &counts).await
     }
@@ -256,20 +283,33 @@ async fn begin(control: &mut Control<'_>) -> Result<(), Error> {
     control.send_state(state::TEST_RUNNING).await
 }
 
-/// Runs the streams until the client says that the test is over.
-async fn wait_end(control: &mut Control<'_>, streams: impl Future) -> Result<(), Error> {
+/// Runs the streams until the client says that the test is over. One that does not say it keeps others out no longer than it must.
+async fn wait_end(control: &mut Control<'_>, run: &Run<'_>, streams: impl Future) -> Result<(), Error> {
     let streams = async {
         streams.await;
         // All connections are closed, and the client has yet to say why.
         core::future::pending::<Infallible>().await
     };
-    match select(control.read_state(), streams).await {
-        Either::First(found) => match found? {
+    match select3(control.read_state(), streams, outlast(run)).await {
+        Either3::First(found) => match found? {
             state::TEST_END => Ok(()),
             state::CLIENT_TERMINATE => Err(Error::Terminated),
             found => Err(Error::State(found)),
         },
-        Either::Second(never) => match never {},
+        Either3::Second(never) => match never {},
+        Either3::Third(()) => Err(Error::Timeout),
+    }
+}
+
+/// Returns when a test has taken too long, or nothing has moved for too long.
+async fn outlast(run: &Run<'_>) {
+    let (mut moved, mut since) = (0, run.begin);
+    while run.limit().is_none_or(|end| Instant::now() < end + OVERTIME) && Instant::now() < since + IDLE_MAX {
+        Timer::after(LOOK_LONG).await;
+        let now_moved = run.moved();
+        if core::mem::replace(&mut moved, now_moved) != now_moved {
+            since = Instant::now();
+        }
     }
 }
 

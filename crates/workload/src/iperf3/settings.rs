@@ -9,6 +9,8 @@ use crate::iperf3::json;
 const TCP_LEN: u64 = 128 * 1024;
 const UDP_LEN: u64 = 1460;
 const TIME_S: u64 = 10;
+/// Longest test, and longest beginning that does not count: iperf3 asks for no longer one (esnet/iperf, iperf.h, `MAX_TIME`).
+const TIME_MAX_S: u64 = 86_400;
 
 /// A test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +48,10 @@ impl Settings {
         let default_time = if bytes == 0 && blocks == 0 { TIME_S } else { 0 };
         Some(Self {
             is_udp,
-            time_s: number("time").unwrap_or(default_time),
+            time_s: number("time").unwrap_or(default_time).min(TIME_MAX_S),
             bytes,
             blocks,
-            omit_s: number("omit").unwrap_or(0),
+            omit_s: number("omit").unwrap_or(0).min(TIME_MAX_S),
             parallel: number("parallel")?.max(1),
             is_reverse: json::is_set(text, "reverse"),
             is_bidirectional: json::is_set(text, "bidirectional"),
@@ -124,6 +126,10 @@ mod tests {
         assert_eq!(reverse.directions(true).collect::<Vec<_>>(), [false, false]);
         assert_eq!(Settings::parse("{}"), None);
         assert_eq!(Settings::parse("nonsense"), None);
+        // Moments that no clock has.
+        let endless =
+            Settings::parse(r#"{"tcp":true,"omit":18446744073709,"time":18446744073709,"parallel":1}"#).unwrap();
+        assert_eq!((endless.omit_s, endless.time_s), (86_400, 86_400));
     }
 
     #[test]

@@ -206,7 +206,7 @@ fn write(buffer: &mut [u8], now: Instant, number: u64, is_long: bool) {
 }
 
 /// Returns when a datagram was sent, in µs, and its number.
-fn parse(data: &[u8], is_long: bool) -> Option<(i64, u64)> {
+pub(super) fn parse(data: &[u8], is_long: bool) -> Option<(i64, u64)> {
     let (seconds, rest) = data.split_first_chunk()?;
     let (micros, rest) = rest.split_first_chunk()?;
     let number = if is_long {

@@ -4,7 +4,7 @@ use embassy_futures::join::join;
 use embassy_time::{Duration, Instant, Timer};
 use embedded_io_async::{Read, Write};
 use sockets::{TcpSocket, UdpSocket};
-use telemetry::WorkloadState;
+use telemetry::{Second, WorkloadState};
 use workload::Manager;
 
 use super::{Node, figure, status, until, with_node};
@@ -187,5 +187,107 @@ fn a_peer_that_is_not_there_yet_is_found_when_it_comes() {
         .await;
         let [offered, completed, timeouts, ..] = counts(&manager);
         assert!(offered == 1000 && completed > 250 && completed + timeouts == 1000, "{completed} {timeouts}");
+    });
+}
+
+/// Returns the seconds that are kept of the load.
+fn seconds(manager: &Manager) -> Vec<Second> {
+    let views = manager.statuses();
+    let view = views.iter().find(|view| view.status.id == "load").unwrap();
+    assert!(view.has_seconds);
+    view.seconds.last(usize::MAX, 0).map(|(_, second)| second).collect()
+}
+
+/// Checks that seconds follow each other without a gap on the node's clock, and that nothing is lost between them.
+fn check_seconds(manager: &Manager, seconds: &[Second]) {
+    for pair in seconds.windows(2) {
+        assert_eq!(pair[0].start_us + u64::from(pair[0].span_us), pair[1].start_us);
+        assert!(pair[1].start_us % 1_000_000 < 2_000, "{pair:?}");
+    }
+    let sum = |of: fn(&Second) -> u32| seconds.iter().map(|second| u64::from(of(second))).sum::<u64>();
+    let [offered, completed, timeouts, overload, bad] = counts(manager);
+    let sent = figure(manager, "load", "minipirack_load_sent_total");
+    assert_eq!([sum(|s| s.offered), sum(|s| s.completed)], [offered, completed]);
+    assert_eq!([sum(|s| s.sent), sum(|s| s.failed)], [sent, timeouts + overload + bad]);
+}
+
+/// Returns the rate that each second had; the first of them is short.
+fn rates(seconds: &[Second]) -> Vec<u32> {
+    seconds.iter().skip(1).map(|second| second.offered).collect()
+}
+
+/// Whether rates are as wanted, but for one request that may fall into the second before or after.
+fn is_near(rates: &[u32], wanted: &[u32]) -> bool {
+    rates.len() >= wanted.len() && rates.iter().zip(wanted).all(|(rate, wanted)| rate.abs_diff(*wanted) <= 1)
+}
+
+#[test]
+fn steps_are_seen_second_by_second() {
+    let (node, manager) = (Node::new(), Manager::new());
+    with_node(&node, &manager, async {
+        // Just after a whole second, so that steps and seconds begin together.
+        Timer::at(Instant::from_millis(Instant::now().as_secs() * 1000 + 2_000 - 20)).await;
+        let delay = async || Timer::after_millis(5).await;
+        with_echoes(&node, &delay, async {
+            let steps = "load:peer=127.0.0.1,connections=2,steps=20,60,10,step=3s,duration=10s";
+            manager.start(steps, None).unwrap();
+            Timer::after_millis(5_500).await;
+            assert!((59..=61).contains(&figure(&manager, "load", "minipirack_load_last_offered")));
+            until("it is done", async || status(&manager, "load").state == WorkloadState::Finished).await;
+        })
+        .await;
+        // Ten a second go on after the last step: 20 · 3 + 60 · 3 + 10 · 4.
+        assert_eq!(counts(&manager), [280, 280, 0, 0, 0]);
+        let seconds = seconds(&manager);
+        check_seconds(&manager, &seconds);
+        assert!(is_near(&rates(&seconds), &[20, 20, 20, 60, 60, 60, 10, 10, 10, 10]), "{seconds:#?}");
+        let is_slow = |second: &&Second| (5_000..20_000).contains(&second.p50_us) && second.p99_us >= second.p50_us;
+        assert_eq!(seconds.iter().filter(is_slow).count(), 10, "{seconds:#?}");
+    });
+}
+
+#[test]
+fn load_that_comes_and_goes_is_seen_second_by_second_and_a_new_run_begins_with_none() {
+    let (node, manager) = (Node::new(), Manager::new());
+    with_node(&node, &manager, async {
+        let start = Instant::from_secs(Instant::now().as_secs() + 1);
+        let server = async {
+            let mut socket = UdpSocket::bind(node.0, 7, 32, 32).await.unwrap();
+            let mut buffer = [0; 1500];
+            loop {
+                let datagram = socket.recv_from(&mut buffer).await;
+                // Nothing is answered in the second second.
+                if !(1_000..2_000).contains(&(Instant::now() - start).as_millis()) {
+                    socket.send_to(&buffer[..datagram.len], datagram.peer).await.unwrap();
+                }
+            }
+        };
+        let test = async {
+            Timer::at(start).await;
+            let text = "load:peer=127.0.0.1,proto=udp,rate=50,on=2s,off=3s,duration=10s,timeout=500ms";
+            manager.start(text, None).unwrap();
+            until("it is done", async || status(&manager, "load").state == WorkloadState::Finished).await;
+            let first = seconds(&manager);
+            check_seconds(&manager, &first);
+            assert!(
+                is_near(&rates(&first), &[50, 0, 0, 0, 50, 50]) && first[0].offered.abs_diff(50) <= 1,
+                "{first:#?}"
+            );
+            // What was not answered fails half a second later, and in no other second.
+            let failed: Vec<_> = first.iter().map(|second| second.failed).collect();
+            let is_right = failed[1] + failed[2] > 45 && failed[1] > 20 && failed[2] > 20;
+            assert!(is_right && failed[0] == 0 && failed[3..].iter().all(|failed| *failed == 0), "{first:#?}");
+            assert_eq!(counts(&manager)[0], 200);
+            manager.start("load:peer=127.0.0.1,proto=udp,rate=10", None).unwrap();
+            Timer::after_millis(2_500).await;
+            let second = seconds(&manager);
+            assert!(second.len() <= 3 && second[0].start_us > first.last().unwrap().start_us, "{second:#?}");
+            // A run that goes on keeps its last two minutes.
+            Timer::after_secs(200).await;
+            let long = seconds(&manager);
+            assert_eq!(long.len(), 120);
+            assert!(long.iter().all(|second| (9..=11).contains(&second.completed)), "{long:#?}");
+        };
+        embassy_futures::select::select(test, server).await;
     });
 }

@@ -1,7 +1,9 @@
 //! Workloads that talk to others, over a network without a stack, in virtual time.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should panic")]
 
+mod hostile;
 mod kv;
+mod leader;
 mod load;
 mod pipeline;
 mod storm;

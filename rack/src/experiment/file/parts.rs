@@ -168,7 +168,7 @@ fn action(part: &Table<'_>, scope: Scope<'_>) -> Option<Deed> {
     let template = keep(part, Template::read(part.text(verb)?, scope.roles))?;
     let id = template.text.text.clone();
     match verb {
-        "start" => keep(part, check::workload(template)).map(|workload| Deed::Start(workload.template)),
+        "start" => keep(part, check::workload(template)).map(Deed::Start),
         "set" => {
             keep(part, check::change(&template, workloads?))?;
             Some(Deed::Set(template))

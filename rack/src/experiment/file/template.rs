@@ -1,5 +1,5 @@
 //! Text in which `{role}` is replaced by the address of a node of that role, `{role[1]}` by that of a certain one, and `{index}` by
-//! the number of the node that the text is for, within its role.
+//! the number of the node that the text is for, within its role. `{net.250}` is the address number 250 of the nodes' network.
 
 use std::net::Ipv4Addr;
 use std::ops::Range;
@@ -11,8 +11,16 @@ use super::Role;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     Text(String),
-    Node { role: String, index: Option<usize> },
+    Node {
+        role: String,
+        index: Option<usize>,
+    },
     Index,
+    /// The address of the network of this role's nodes that ends in this number.
+    Net {
+        role: String,
+        last: u8,
+    },
 }
 
 /// See the module.
@@ -36,7 +44,11 @@ impl Template {
                 return Err(Mistake::new(text.place(behind), "'}' is missing").help("write {ROLE}"));
             };
             pieces.push(Piece::Text(before.into()));
-            pieces.push(if name == "index" { Piece::Index } else { node(&text, name, roles)? });
+            pieces.push(match name.strip_prefix("net.") {
+                Some(number) => net(&text, number, roles)?,
+                None if name == "index" => Piece::Index,
+                None => node(&text, name, roles)?,
+            });
             rest = behind;
         }
         pieces.push(Piece::Text(rest.into()));
@@ -54,6 +66,10 @@ impl Template {
         let fill = |piece: &Piece| match piece {
             Piece::Text(text) => text.clone(),
             Piece::Index => of.to_string(),
+            Piece::Net { role, last } => address(role, 0).map_or_else(String::new, |address| {
+                let [a, b, c, _] = address.octets();
+                Ipv4Addr::new(a, b, c, *last).to_string()
+            }),
             Piece::Node { role, index } => {
                 let index = index.unwrap_or_else(|| of % count(role).max(1));
                 address(role, index).map(|address| address.to_string()).unwrap_or_default()
@@ -79,6 +95,16 @@ impl Template {
             _ => None,
         }
         .unwrap_or_else(|| self.text.span.clone())
+    }
+}
+
+/// Reads the number of an address: 0 and 255 end none that a node can have in the usual networks.
+fn net(text: &Text, number: &str, roles: &[Role]) -> Result<Piece, Mistake> {
+    let role = roles.first().map(|role| role.name.clone()).unwrap_or_default();
+    match number.parse() {
+        Ok(last @ 1..=254) => Ok(Piece::Net { role, last }),
+        _ => Err(Mistake::new(text.place(number), format!("'{number}' is no number of an address"))
+            .help("write {net.250}, with a number from 1 to 254 that no node of the network has")),
     }
 }
 

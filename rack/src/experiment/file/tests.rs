@@ -56,6 +56,13 @@ fn changed(from: &str, to: &str) -> String {
 }
 
 #[test]
+fn a_name_that_no_report_can_have_is_told_before_the_run() {
+    let said = changed("lost worker", "a/b");
+    assert!(said.contains("x.toml:2:9") && said.contains("'a/b' can't be the name of an experiment"), "{said}");
+    assert!(changed("lost worker", "").contains("'' can't be the name"));
+}
+
+#[test]
 fn a_file_is_read() {
     let experiment = Experiment::read(GOOD).unwrap();
     let names: Vec<_> = experiment.roles.iter().map(|role| (role.name.as_str(), role.count)).collect();
@@ -87,6 +94,18 @@ fn nodes_of_a_role_are_taken_in_turn() {
     };
     assert_eq!(fill(0), "pipeline stage=worker from=10.0.1.0 to=10.0.2.0 seed=0 id=worker");
     assert_eq!(fill(1), "pipeline stage=worker from=10.0.1.1 to=10.0.2.0 seed=1 id=worker");
+}
+
+#[test]
+fn an_address_of_the_nodes_network_is_filled_in() {
+    let experiment = Experiment::read(&GOOD.replacen("to={sink} seed", "to={net.250} seed", 1)).unwrap();
+    let address = |_: &str, _| Some(std::net::Ipv4Addr::new(192, 168, 7, 31));
+    let filled = experiment.roles[2].workloads[0].template.fill(1, &address, &|_| 1);
+    assert_eq!(filled, "pipeline stage=worker from=192.168.7.31 to=192.168.7.250 seed=1 id=worker");
+    for number in ["0", "255", "x", ""] {
+        let said = mistakes(&changed("to={sink} seed", &format!("to={{net.{number}}} seed"))).join("\n");
+        assert!(said.contains("write {net.250}"), "{said}");
+    }
 }
 
 #[test]

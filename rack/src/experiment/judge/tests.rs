@@ -134,6 +134,81 @@ fn every_measure_means_what_is_documented() {
 }
 
 #[test]
+fn of_what_an_action_has_started_only_ends_of_the_pipeline_count_too() {
+    let action = "[[actions]]\nat = \"a\"\non = \"worker[1]\"\nstart = \"pipeline stage=worker from={sink} to={sink} id=more\"\n";
+    let second = "[[actions]]\nat = \"a\"\non = \"source\"\nstart = \"pipeline to={sink} id=surge\"\n[expect]";
+    let experiment = Experiment::read(&FILE.replace("[expect]", &format!("{action}{second}"))).unwrap();
+    let members = (1..).zip([(1, 1), (2, 0)]).map(|(number, (role, index))| Member {
+        role,
+        index,
+        node: node("pi", number),
+        look: look(),
+    });
+    let crew = Crew { experiment: &experiment, members: members.collect() };
+    let begin = Instant::now();
+    let passed_on = |done| json!({"minipirack_pipeline_delivered_total": done, "minipirack_pipeline_sent_total": done});
+    let sent = |done| json!({"minipirack_pipeline_sent_total": done});
+    let tracks = [track(begin, "more", &[10; 4], passed_on), track(begin, "surge", &[10; 4], sent)];
+    let spans = [Span { name: "a".into(), from: begin, to: begin + Duration::from_secs(4) }];
+    let judge = Judge {
+        crew: &crew,
+        tracks: tracks.iter().collect(),
+        spans: &spans,
+        disturbances: Vec::new(),
+        finding: None,
+        interval: Duration::from_secs(1),
+    };
+    let sum = |text: &str| {
+        let experiment = Experiment::read(&FILE.replace("lost == 0", text)).unwrap();
+        judge.measure(&experiment.expectations[0].measure, Kind::Plain).value
+    };
+    // A worker's are none of the pipeline's as a whole, whoever has started it; the surge is.
+    assert_eq!((sum("delivered == 0"), sum("sent == 40")), (None, Some(40.0)));
+    assert_eq!(sum("delivered of worker == 40"), Some(40.0));
+}
+
+#[test]
+fn levels_of_several_nodes_are_not_those_of_different_times() {
+    let experiment = Experiment::read(FILE).unwrap();
+    let members = (1..).zip([(1, 0), (1, 1)]).map(|(number, (role, index))| Member {
+        role,
+        index,
+        node: node("pi", number),
+        look: look(),
+    });
+    let crew = Crew { experiment: &experiment, members: members.collect() };
+    let begin = Instant::now();
+    // The first has one until it falls silent, at 1 s. The second has one from 4 s on.
+    let mut tracks = [Track::default(), Track::default()];
+    for second in 0..8_u64 {
+        let mut tell = |at: usize, depth: u32| {
+            let figures = json!({"minipirack_pipeline_depth": depth});
+            let work = json!({"id": "worker", "state": "running", "runs": 1, "figures": figures, "durations_us": []});
+            let reading = json!({"boots": 1, "sample_us": second, "workloads": [work]});
+            tracks[at].add(begin + Duration::from_secs(second), Reading::read(&reading).unwrap());
+        };
+        if !(2..=6).contains(&second) {
+            tell(0, u32::from(second < 2));
+        }
+        tell(1, u32::from(second > 3));
+    }
+    let spans = [Span { name: "a".into(), from: begin, to: begin + Duration::from_secs(7) }];
+    let judge = Judge {
+        crew: &crew,
+        tracks: tracks.iter().collect(),
+        spans: &spans,
+        disturbances: Vec::new(),
+        finding: None,
+        interval: Duration::from_secs(1),
+    };
+    for (text, value) in [("max depth <= 1", 1.0), ("last depth <= 1", 1.0), ("min depth <= 1", 1.0)] {
+        let experiment = Experiment::read(&FILE.replace("lost == 0", text)).unwrap();
+        let measured = judge.measure(&experiment.expectations[0].measure, Kind::Plain);
+        assert_eq!(measured.value, Some(value), "{text}");
+    }
+}
+
+#[test]
 fn only_faults_that_were_there_disturb() {
     let experiment = Experiment::read(FILE).unwrap();
     let crew = Crew {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::super::events::Events;
-use super::super::lan::plain;
+use super::super::lan::{NODES_MAX, plain};
 use super::super::logs::{self, Line};
 use super::super::node::Node;
 use super::super::selection::{Login, Selection};
@@ -112,6 +112,10 @@ impl Feed {
             let mut known = self.nodes();
             if known.iter().any(|watched| watched.is(&node)) {
                 continue;
+            }
+            // Somebody could announce others again and again; each has a thread.
+            if known.len() >= NODES_MAX {
+                break;
             }
             let (feed, index) = (self.clone(), known.len());
             let followed = node.clone();

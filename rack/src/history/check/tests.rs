@@ -72,6 +72,41 @@ fn histories_that_no_register_can_have_are_found_out() {
     );
 }
 
+/// Operations of three clients that overlap, a new value in every third, one after the other for long.
+fn long(count: u64) -> Vec<Operation> {
+    let one = |n: u64| match n % 3 {
+        0 => write(n + 1, 10 * n + 1, 10 * n + 12),
+        _ => read(n - n % 3 + 1, 10 * n + 1, 10 * n + 9),
+    };
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn what_is_remembered_of_a_long_history_is_short() {
+    // Client by client, as they are recorded.
+    let mut operations = long(100_000);
+    operations.sort_by_key(|operation| operation.asked.as_millis() / 10 % 3);
+    assert!(is_well(&operations));
+    let mut search = Search::new(operations);
+    (0..99_000).for_each(|number| search.mark(number, true));
+    search.mark(99_070, true);
+    let (full, rest) = search.done();
+    assert_eq!((full, rest.len()), (99_000 / 64, 2));
+    // What is undone is forgotten.
+    search.mark(99_070, false);
+    search.mark(100, false);
+    assert_eq!((search.done().0, search.done().1.len()), (1, 99_000_usize.div_ceil(64) - 1));
+    (0..99_000).rev().filter(|number| *number != 100).for_each(|number| search.mark(number, false));
+    assert_eq!(search.done(), (0, &[][..]));
+}
+
+#[test]
+fn a_stale_read_late_in_a_long_history_is_found() {
+    let mut operations = long(30_000);
+    operations.push(read(1, 400_000, 400_001));
+    assert!(!is_well(&operations));
+}
+
 #[test]
 fn a_violation_names_both_writes() {
     let Verdict::Violated(found) = check(&[write(1, 1, 2), write(2, 3, 4), read(1, 5, 6)]) else { panic!() };

@@ -21,6 +21,7 @@ pub(super) static FIGURES: &[Metric] = &[
     gauge("minipirack_kv_source_up", Unit::Count, "Whether the store that this one follows is connected."),
     counter("minipirack_kv_copies_total", Unit::Count, "Copies of the other store that were begun."),
     counter("minipirack_kv_unconfirmed_total", Unit::Count, "Clients cut off because too few replicas have confirmed (acks)."),
+    counter("minipirack_kv_unseated_total", Unit::Count, "Silent or slow clients that had to make room for others."),
 ];
 
 /// Sets the figures.
@@ -42,6 +43,7 @@ pub(super) fn show(context: &Context<'_>, server: &Server) {
         u64::from(replica.is_up),
         replica.copies,
         facts.unconfirmed,
+        facts.unseated,
     ];
     for (index, value) in values.into_iter().enumerate() {
         context.set(index, value);

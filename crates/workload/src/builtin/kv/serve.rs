@@ -13,7 +13,7 @@ use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::mutex::{Mutex, MutexGuard};
 use embassy_sync::signal::Signal;
 use embassy_sync::waitqueue::MultiWakerRegistration;
-use embassy_time::{Duration, Timer, with_timeout};
+use embassy_time::{Duration, Instant, Timer, with_timeout};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use sockets::{SocketError, TcpSocket};
@@ -23,8 +23,10 @@ use super::feed::{REPLICAS_MAX, RING_LEN};
 use super::out::NEAR_LEN;
 use super::session::{Facts, Fate, REQUEST_LEN_MAX, ReplicaFacts, Server, Session};
 use super::store::Store;
+use super::turn::Turn;
 use super::{CLIENTS_MAX, Settings, figures};
 use crate::parameter::Values;
+use crate::seat::{End, Pace, Seat, Seats, Wait};
 use crate::{Context, Failure};
 
 /// Bytes of the sockets' rings.
@@ -32,7 +34,9 @@ const RX_LEN: usize = 4 << 10;
 const TX_LEN: usize = 8 << 10;
 /// What a client takes of the heap: its socket, on both cores, and its session.
 const CLIENT_LEN: usize = 2 * (RX_LEN + TX_LEN) + NEAR_LEN + REQUEST_LEN_MAX + 4096;
-/// A client that takes none of its replies for so long is cut off.
+/// Seats that are kept for newcomers: who has the others may be idle as long as nobody comes.
+const SPARE_SEATS: usize = 1;
+/// A replica that takes none of what it is told for so long is cut off.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the store looks for keys that have ended, and in how many buckets: a store of 16 MiB in 13 s.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
@@ -46,18 +50,16 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// How long a replica waits before it tries again: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-
-
-
 /// A lock that nobody waits for.
 type Lock<T> = Mutex<CriticalSectionRawMutex, T>;
 
 pub(super) struct Shared<'a> {
     server: Lock<Server>,
+    seats: Seats,
     /// There is something for the replica of this number.
     news: [Signal<CriticalSectionRawMutex, ()>; REPLICAS_MAX],
     /// A replica has confirmed, or there is another one, or none is waited for any more.
-    pub(super) confirmed: Lock<MultiWakerRegistration<CLIENTS_MAX>>,
+    pub(super) confirmed: Lock<MultiWakerRegistration<{ CLIENTS_MAX + SPARE_SEATS }>>,
     /// The store that this one follows wants to know how far it is.
     asked: Signal<CriticalSectionRawMutex, ()>,
     context: Context<'a>,
@@ -81,18 +83,20 @@ pub(super) async fn run(settings: &Settings, values: &Values, context: Context<'
     };
     let shared = Shared {
         server: Mutex::new(Server::new(store, facts)),
+        seats: Seats::new(settings.clients + SPARE_SEATS),
         news: [const { Signal::new() }; REPLICAS_MAX],
         confirmed: Mutex::new(MultiWakerRegistration::new()),
         asked: Signal::new(),
         context,
         settings,
     };
-    let clients: FuturesUnordered<_> = (0..settings.clients).map(|_| shared.serve()).collect();
+    let clients: FuturesUnordered<_> = shared.seats.iter().map(|seat| shared.serve(seat)).collect();
     let first_end = async {
         let mut clients = clients;
         clients.next().await
     };
-    match select3(first_end, shared.keep_time(), shared.follow()).await {
+    let keep_house = select(shared.keep_time(), shared.seats.watch());
+    match select3(first_end, keep_house, shared.follow()).await {
         Either3::First(Some(Err(error))) => Err(Failure::because(error)),
         Either3::First(_) => Ok(()),
     }
@@ -110,7 +114,7 @@ async fn make_store(settings: &Settings, context: &Context<'_>) -> Result<Store,
     store.open(settings.memory).map_err(too_little)?;
     // What the clients, and two replicas, take is asked for here, where it can be refused; it is given back, and taken again at once.
     let mut probe = Vec::<u8>::new();
-    let len = settings.clients * CLIENT_LEN + REPLICAS_MAX * RING_LEN;
+    let len = (settings.clients + SPARE_SEATS) * CLIENT_LEN + REPLICAS_MAX * RING_LEN;
     probe.try_reserve_exact(len).map_err(|_| too_little(super::cells::Full))?;
     Ok(store)
 }
@@ -123,12 +127,12 @@ impl Shared<'_> {
         Some(server)
     }
 
-    /// Serves one client after the other, on a socket of its own.
-    async fn serve(&self) -> Result<(), SocketError> {
+    /// Serves one client after the other on a seat, with a socket of its own.
+    async fn serve(&self, seat: &Seat) -> Result<(), SocketError> {
         let mut socket = TcpSocket::open(self.context.env().network(), RX_LEN, TX_LEN).await?;
         let mut session = Box::new(Session::new(false));
         loop {
-            match socket.accept(self.settings.port).await {
+            match self.seats.offer(socket.accept(self.settings.port)).await {
                 Ok(()) => {}
                 Err(error @ (SocketError::PortInUse | SocketError::NoRoute)) => return Err(error),
                 Err(_) => continue,
@@ -137,7 +141,7 @@ impl Shared<'_> {
                 server.facts.clients += 1;
                 server.facts.connections += 1;
             }
-            let is_well = self.converse(&mut socket, &mut session).await;
+            let is_well = self.converse(seat, &mut socket, &mut session).await;
             let fate = session.fate;
             if let Some(mut server) = self.lock() {
                 server.facts.clients -= 1;
@@ -155,53 +159,74 @@ impl Shared<'_> {
     }
 
     /// Talks to a client until one of the two has had enough; returns whether that was in good order.
-    async fn converse(&self, socket: &mut TcpSocket, session: &mut Session) -> bool {
+    ///
+    /// A replica, once it is one, keeps its seat.
+    async fn converse(&self, seat: &Seat, socket: &mut TcpSocket, session: &mut Session) -> bool {
+        let mut turn = Turn::new(Instant::now());
         loop {
             if session.out.is_broken {
                 self.count_cut_off();
                 return false;
             }
-            if !self.confirm(session).await || !self.send(socket, session).await {
-                return false;
+            if !session.out.is_empty() {
+                if !self.confirm(session).await || !self.send(seat, socket, session).await {
+                    return false;
+                }
+                turn.answered(session.is_begun(), Instant::now());
             }
             match session.fate {
                 Fate::Open => {}
                 Fate::Closing => return true,
                 Fate::Replica(number) => return self.supply(socket, number).await,
             }
-            let read = socket.read_with(|bytes| (self.feed(session, bytes), ()));
-            let read = match self.settings.idle {
-                Some(idle) => with_timeout(idle, read).await,
-                None => Ok(read.await),
-            };
-            match read {
-                Ok(Ok(Some(()))) => {}
-                Ok(Ok(None)) => {
+            let read = socket.read_with(|bytes| {
+                let len = self.feed(session, bytes);
+                (len, len)
+            });
+            let (deadline, wait) = turn.wait(self.settings.idle);
+            match seat.wait(deadline, wait, read).await {
+                Ok(Some(len)) => {
+                    if session.out.is_empty() {
+                        turn.heard(len, session.is_begun(), Instant::now());
+                    }
+                }
+                Ok(None) => {
                     session.fate = Fate::Closing;
                     return true;
                 }
-                Ok(Err(_)) | Err(_) => return false,
+                // It may be silent, but not in the middle of a request.
+                Err(End::Late) if !turn.is_begun() => return false,
+                Err(end) => return self.count_end(end),
             }
         }
     }
 
     /// Sends all replies; returns whether the client took them.
-    async fn send(&self, socket: &mut TcpSocket, session: &mut Session) -> bool {
+    async fn send(&self, seat: &Seat, socket: &mut TcpSocket, session: &mut Session) -> bool {
+        let mut pace = Pace::new(Instant::now());
         while !session.out.is_empty() {
             let put = socket.write_with(|room| {
                 let len = self.lock().map_or(0, |mut server| session.out.drain(&mut server.store.cells, room));
-                (len, ())
+                (len, len)
             });
-            match with_timeout(SEND_TIMEOUT, put).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return false,
-                Err(_) => {
-                    self.count_cut_off();
-                    return false;
-                }
+            match seat.wait(pace.deadline, Wait::Slow(pace.since), put).await {
+                Ok(len) => pace.add(len, Instant::now()),
+                Err(end) => return self.count_end(end),
             }
         }
         true
+    }
+
+    /// Counts why a client has to go, if it has to; returns false.
+    fn count_end(&self, end: End) -> bool {
+        if let Some(mut server) = self.lock() {
+            match end {
+                End::Lost => {}
+                End::Late => server.facts.cut_off += 1,
+                End::Unseated => server.facts.unseated += 1,
+            }
+        }
+        false
     }
 
     fn count_cut_off(&self) {

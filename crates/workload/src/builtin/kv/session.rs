@@ -51,6 +51,8 @@ pub(super) struct Facts {
     pub(super) key_commands: u64,
     /// Clients that were cut off because too few replicas have confirmed.
     pub(super) unconfirmed: u64,
+    /// Clients that had to make room for others.
+    pub(super) unseated: u64,
     /// Changes whenever the store begins or ends to follow another.
     pub(super) reign: u32,
 }
@@ -144,6 +146,11 @@ impl Session {
         self.fate = Fate::Open;
         self.is_unconfirmed = false;
         self.end_request(cells);
+    }
+
+    /// Returns whether a request has begun and not ended.
+    pub(super) fn is_begun(&self) -> bool {
+        !self.input.is_empty()
     }
 
     /// Takes what has come, answers the requests in it, and returns how many bytes it has used.

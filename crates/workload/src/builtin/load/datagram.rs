@@ -20,8 +20,6 @@ const UNDER_WAY_MAX: usize = 4096;
 const SOCKET_DATAGRAMS: usize = 32;
 /// Longest datagram in bytes.
 const LEN_MAX: usize = 1472;
-/// How often the figures are set.
-const TICK: Duration = Duration::from_millis(100);
 /// How long to wait before asking for a peer again that nobody knows.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -110,7 +108,7 @@ pub(super) async fn run(
     let size = settings.size.clamp(8, LEN_MAX);
     let start = context.now();
     let mut next = due_at(schedule, settings, start);
-    let mut tick = start + TICK;
+    let mut tick = tally.next_look(start);
     let mut since_pause = 0;
     loop {
         let now = context.now();
@@ -118,7 +116,7 @@ pub(super) async fn run(
             (0..flight.expire(now)).for_each(|_| tally.count(Event::TimedOut));
             tally.show(&context, now, flight.len(), 0);
             context.progress();
-            tick = now + TICK;
+            tick = tally.next_look(now);
         }
         match next {
             Some(due) if due <= now => {
@@ -154,7 +152,7 @@ pub(super) async fn run(
             socket.recv_with(|bytes, from, _| take(&mut tally, &mut flight, &context, bytes, from == peer, size));
         select(receive, Timer::at(wake)).await;
     }
-    tally.show(&context, context.now() + Duration::from_secs(1), 0, 0);
+    tally.finish(&context, context.now(), 0, 0);
     Ok(())
 }
 

@@ -1,5 +1,8 @@
 //! As much of HTTP/1.1 as a client needs that asks for one thing again and again (RFC 9112).
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use heapless::Vec;
 
 /// Longest head of an answer in bytes.

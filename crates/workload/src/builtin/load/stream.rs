@@ -17,7 +17,7 @@ use sockets::{SocketError, TcpSocket};
 use super::http::Reader;
 use super::pool::{CONNECTIONS_MAX, Order, Pool};
 use super::schedule::Schedule;
-use super::tally::Event;
+use super::tally::{Event, Tally};
 use super::{Protocol, Settings};
 use crate::{Context, Failure};
 
@@ -27,8 +27,6 @@ const RING_LEN: usize = 4 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long to wait before trying again: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// How often what has waited for too long is given up, and the figures are set.
-const TICK: Duration = Duration::from_millis(100);
 
 struct Generator<'a> {
     pool: Mutex<CriticalSectionRawMutex, Pool>,
@@ -72,8 +70,7 @@ pub(super) async fn run(
         };
         select(select(generator.offer(schedule), failed), join(generator.keep_time(), generator.try_again())).await;
     }
-    // The last second ends here.
-    generator.show(context.now() + Duration::from_secs(1));
+    generator.show(context.now(), Tally::finish);
     result
 }
 
@@ -150,17 +147,21 @@ impl Generator<'_> {
 
     async fn keep_time(&self) {
         loop {
-            Timer::after(TICK).await;
-            self.show(self.context.now());
+            let now = self.context.now();
+            // Nobody keeps the pool while others run.
+            let next = self.lock().map_or(now, |pool| pool.tally.next_look(now));
+            Timer::at(next).await;
+            self.show(self.context.now(), Tally::show);
         }
     }
 
-    fn show(&self, now: Instant) {
+    /// Has `show` set the figures.
+    fn show(&self, now: Instant, show: fn(&mut Tally, &Context<'_>, Instant, u64, u64)) {
         if let Some(mut pool) = self.lock() {
             pool.expire(now);
             let under_way = pool.under_way() as u64;
             let breaker = pool.breaker_state(now);
-            pool.tally.show(&self.context, now, under_way, breaker);
+            show(&mut pool.tally, &self.context, now, under_way, breaker);
             self.context.progress();
         }
     }

@@ -1,6 +1,7 @@
-//! What came of the requests: in all, and in the last second.
+//! What came of the requests: in all, and in each of the last seconds.
 
 use embassy_time::{Duration, Instant};
+use telemetry::Second;
 use telemetry::metrics::{Metric, Unit};
 
 use super::latencies::Latencies;
@@ -46,6 +47,8 @@ const EVENTS: usize = Event::Opened as usize + 1;
 const FAILURES: [Event; 5] = [Event::TimedOut, Event::Overload, Event::BadAnswer, Event::Lost, Event::Rejected];
 /// Quantiles that are shown, in millionths.
 const QUANTILES: [u64; 4] = [500_000, 900_000, 990_000, 999_000];
+/// How often the figures are set.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// First the events in their order, then what [`Tally::show`] sets.
 pub(super) static FIGURES: &[Metric] = &[
@@ -89,7 +92,7 @@ pub(super) struct Tally {
     behind: Duration,
     /// Failures that the workload's errors hold already.
     shown_failures: u64,
-    second_end: Instant,
+    second_start: Instant,
 }
 
 impl Tally {
@@ -101,7 +104,7 @@ impl Tally {
             second: Latencies::new(),
             behind: Duration::MIN,
             shown_failures: 0,
-            second_end: now + Duration::from_secs(1),
+            second_start: now,
         }
     }
 
@@ -133,6 +136,11 @@ impl Tally {
         self.behind = self.behind.max(by);
     }
 
+    /// Returns when to look at the time next, as long as there is no other reason to: at the end of the second at the latest.
+    pub(super) fn next_look(&self, now: Instant) -> Instant {
+        (now + LOOK).min(self.second_end())
+    }
+
     /// Sets the figures, those of the last second when one has passed.
     pub(super) fn show(&mut self, context: &Context<'_>, now: Instant, under_way: u64, breaker: u64) {
         for (index, count) in self.counts.iter().enumerate() {
@@ -142,25 +150,53 @@ impl Tally {
         context.add_errors(failures - core::mem::replace(&mut self.shown_failures, failures));
         context.set(EVENTS, breaker);
         context.set(EVENTS + 1, under_way);
-        if now < self.second_end {
-            return;
+        if now >= self.second_end() {
+            self.end_second(context, now);
         }
+    }
+
+    /// Sets the figures at the end of a run, which is the end of the second at hand too.
+    pub(super) fn finish(&mut self, context: &Context<'_>, now: Instant, under_way: u64, breaker: u64) {
+        self.show(context, now, under_way, breaker);
+        if now > self.second_start {
+            self.end_second(context, now);
+        }
+    }
+
+    /// Returns the end of the second at hand: seconds are those of the node's clock, whenever the run has begun.
+    fn second_end(&self) -> Instant {
+        Instant::from_secs(self.second_start.as_secs() + 1)
+    }
+
+    fn end_second(&mut self, context: &Context<'_>, now: Instant) {
         let last = |event: Event| {
             let before = self.before.get(event as usize).copied().unwrap_or(0);
             self.of(event) - before
         };
-        let failed = FAILURES.map(last).iter().sum();
         let [p50, p90, p99, p999] = self.all.quantiles(QUANTILES);
         let [last50, last99] = self.second.quantiles([QUANTILES[0], QUANTILES[2]]);
+        let short = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        let second = Second {
+            start_us: self.second_start.as_micros(),
+            span_us: short((now - self.second_start).as_micros()),
+            offered: short(last(Event::Offered)),
+            sent: short(last(Event::Sent)),
+            completed: short(last(Event::Completed)),
+            failed: short(FAILURES.map(last).iter().sum()),
+            p50_us: short(last50),
+            p99_us: short(last99),
+            longest_us: short(self.second.max_us()),
+        };
+        context.add_second(&second);
         let values = [
             p50,
             p90,
             p99,
             p999,
             self.all.max_us(),
-            last(Event::Offered),
-            last(Event::Completed),
-            failed,
+            second.offered.into(),
+            second.completed.into(),
+            second.failed.into(),
             last50,
             last99,
             self.second.max_us(),
@@ -171,6 +207,6 @@ impl Tally {
         }
         self.before = self.counts;
         self.second.clear();
-        self.second_end = now + Duration::from_secs(1);
+        self.second_start = now;
     }
 }

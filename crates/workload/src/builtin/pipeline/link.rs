@@ -7,7 +7,7 @@ use embassy_futures::select::select;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::mutex::{Mutex, MutexGuard};
 use embassy_sync::signal::Signal;
-use embassy_time::{Duration, Instant, Timer, with_timeout};
+use embassy_time::{Duration, Instant, Timer, with_deadline, with_timeout};
 use embedded_io_async::{Read, Write};
 use sockets::{SocketError, TcpReader, TcpSocket, TcpWriter};
 
@@ -16,6 +16,7 @@ use super::wire::{self, Checksum, Frame, FrameError, HELLO_LEN, Hello, HelloErro
 use super::{Common, Settings};
 use crate::Failure;
 use crate::random::Random;
+use crate::seat::{End, Seat, Wait, slowest};
 
 /// Bytes of the sockets' rings.
 const RING_LEN: usize = 8 << 10;
@@ -172,24 +173,40 @@ pub(super) async fn open(common: &Common<'_>) -> Result<TcpSocket, Failure> {
 }
 
 /// Greets one who has called, and returns who it is; `None` if it is of no use.
+///
+/// Until it has said who it is, it has to make room for others; afterwards it keeps its seat.
 pub(super) async fn welcome(
+    seat: &Seat,
     socket: &mut TcpSocket,
     settings: &Settings<'_>,
     own: Hello,
     refuse: impl Fn(&Hello) -> Option<Refusal>,
 ) -> Option<Hello> {
-    let greeting = async {
-        let mut bytes = [0; HELLO_LEN];
-        socket.read_exact(&mut bytes).await.ok()?;
-        let (hello, refusal) = match Hello::parse(&bytes) {
-            Ok(hello) => (Some(hello), refuse(&hello)),
-            Err(HelloError::Version(_)) => (None, Some(Refusal::Version)),
-            Err(_) => return None,
-        };
-        socket.write_all(&Hello { refusal, ..own }.to_bytes()).await.ok()?;
-        hello.filter(|_| refusal.is_none())
+    let now = Instant::now();
+    let deadline = now + settings.timeout;
+    let mut bytes = [0; HELLO_LEN];
+    match seat.wait(deadline, Wait::Slow(now), socket.read_exact(&mut bytes)).await {
+        Ok(()) => {}
+        Err(End::Unseated) => {
+            socket.abort();
+            return None;
+        }
+        Err(End::Lost | End::Late) => {
+            socket.close().await;
+            return None;
+        }
+    }
+    let (hello, refusal) = match Hello::parse(&bytes) {
+        Ok(hello) => (Some(hello), refuse(&hello)),
+        Err(HelloError::Version(_)) => (None, Some(Refusal::Version)),
+        Err(_) => {
+            socket.close().await;
+            return None;
+        }
     };
-    let hello = with_timeout(settings.timeout, greeting).await.ok().flatten();
+    let answer = Hello { refusal, ..own }.to_bytes();
+    let is_told = seat.wait(deadline, Wait::Work, socket.write_all(&answer)).await.is_ok();
+    let hello = hello.filter(|_| is_told && refusal.is_none());
     if hello.is_none() {
         socket.close().await;
     }
@@ -212,9 +229,9 @@ pub(super) struct Incoming<'s> {
 }
 
 impl Incoming<'_> {
-    async fn fill(&mut self, mut into: &mut [u8]) -> Result<(), LinkError> {
+    async fn fill(&mut self, mut into: &mut [u8], deadline: Instant) -> Result<(), LinkError> {
         while !into.is_empty() {
-            let len = with_timeout(self.silence, self.reader.read(into)).await.map_err(|_| LinkError::Silent)??;
+            let len = with_deadline(deadline, self.reader.read(into)).await.map_err(|_| LinkError::Silent)??;
             if len == 0 {
                 return Err(LinkError::Lost);
             }
@@ -223,18 +240,21 @@ impl Incoming<'_> {
         Ok(())
     }
 
-    /// Waits for the next frame.
+    /// Waits for the next frame. A part of one is no sign of life.
     pub(super) async fn frame(&mut self) -> Result<Frame, LinkError> {
+        let deadline = Instant::now() + self.silence;
         let mut head = [0; wire::HEAD_LEN];
         let (prefix, rest) = head.split_first_chunk_mut().ok_or(LinkError::Unexpected)?;
-        self.fill(prefix).await?;
+        self.fill(prefix, deadline).await?;
         let head_len = Frame::head_len(*prefix)?;
-        self.fill(rest.get_mut(..head_len - prefix.len()).unwrap_or_default()).await?;
+        self.fill(rest.get_mut(..head_len - prefix.len()).unwrap_or_default(), deadline).await?;
         Ok(Frame::parse(head.get(..head_len).unwrap_or_default())?)
     }
 
     /// Has `take` look at a payload of `len` bytes, piece by piece, each with its offset; returns its checksum.
     pub(super) async fn payload(&mut self, len: usize, mut take: impl FnMut(usize, &[u8])) -> Result<u32, LinkError> {
+        // A peer that takes longer is as good as silent.
+        let deadline = Instant::now() + self.silence + slowest(len as u64);
         let mut checksum = Checksum::new();
         let mut at = 0;
         while at < len {
@@ -244,7 +264,7 @@ impl Incoming<'_> {
                 take(at, piece);
                 (piece.len(), piece.len())
             });
-            at += with_timeout(self.silence, piece).await.map_err(|_| LinkError::Silent)??.ok_or(LinkError::Lost)?;
+            at += with_deadline(deadline, piece).await.map_err(|_| LinkError::Silent)??.ok_or(LinkError::Lost)?;
         }
         Ok(checksum.value())
     }

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
 
-use embassy_futures::select::{Either, select};
+use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_time::{Duration, Timer};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -18,6 +18,7 @@ use super::store::{Fate, Store};
 use super::wire::{Frame, Hello, Message, Refusal, Stage, Verdict, Want};
 use super::{CLIENTS_MAX, Common};
 use crate::Failure;
+use crate::seat::{Seat, Seats};
 
 /// Credit that one connection has at most: enough for a round trip, and not all of the queue.
 const CREDIT_MAX: usize = 256;
@@ -47,6 +48,7 @@ struct State {
 
 struct Queue<'a> {
     common: &'a Common<'a>,
+    seats: Seats,
     state: Lock<State>,
     news: [News; CLIENTS_MAX],
     link: u64,
@@ -63,11 +65,13 @@ pub(super) async fn run(common: &Common<'_>) -> Result<(), Failure> {
     let peers = (0..settings.clients).map(|_| peer()).collect();
     let queue = Queue {
         common,
+        seats: Seats::new(settings.clients),
         state: Lock::new(State { store, peers, serial: 0, promised: 0 }),
         news: [const { News::new() }; CLIENTS_MAX],
         link: common.context.env().seed(),
     };
-    let mut clients: FuturesUnordered<_> = (0..settings.clients).map(|index| queue.serve(index)).collect();
+    let mut clients: FuturesUnordered<_> =
+        queue.seats.iter().enumerate().map(|(index, seat)| queue.serve(index, seat)).collect();
     let keep_time = async {
         loop {
             queue.show();
@@ -75,10 +79,11 @@ pub(super) async fn run(common: &Common<'_>) -> Result<(), Failure> {
             Timer::after(TICK).await;
         }
     };
-    match select(clients.next(), keep_time).await {
-        Either::First(Some(failure)) => Err(failure),
-        Either::First(None) => Ok(()),
-        Either::Second(never) => never,
+    match select3(clients.next(), keep_time, queue.seats.watch()).await {
+        Either3::First(Some(failure)) => Err(failure),
+        Either3::First(None) => Ok(()),
+        Either3::Second(never) => never,
+        Either3::Third(never) => match never {},
     }
 }
 
@@ -106,7 +111,7 @@ impl Queue<'_> {
     }
 
     /// Serves one connection after the other; returns why it can't.
-    async fn serve(&self, index: usize) -> Failure {
+    async fn serve(&self, index: usize, seat: &Seat) -> Failure {
         let common = self.common;
         let settings = common.settings;
         let mut socket = match open(common).await {
@@ -122,7 +127,7 @@ impl Queue<'_> {
             is_too_long.then_some(Refusal::TooLong)
         };
         loop {
-            match socket.accept(settings.port).await {
+            match self.seats.offer(socket.accept(settings.port)).await {
                 Ok(()) => {}
                 Err(error @ (sockets::SocketError::PortInUse | sockets::SocketError::NoRoute)) => {
                     return Failure::because(error);
@@ -130,7 +135,7 @@ impl Queue<'_> {
                 Err(_) => continue,
             }
             let hello = Stage::Queue.hello(settings, Want::Pull, self.link);
-            let Some(peer) = welcome(&mut socket, settings, hello, refuse).await else {
+            let Some(peer) = welcome(seat, &mut socket, settings, hello, refuse).await else {
                 common.count(Figure::Refused, 1);
                 continue;
             };

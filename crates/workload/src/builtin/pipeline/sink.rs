@@ -16,6 +16,7 @@ use super::wire::{Frame, Hello, Message, Refusal, Stage, Verdict, Want};
 use super::{CLIENTS_MAX, Common};
 use crate::Failure;
 use crate::random::Random;
+use crate::seat::{Seat, Seats};
 
 /// Messages that may be sent on a connection before the first is answered.
 const CREDIT: u32 = 64;
@@ -31,6 +32,7 @@ struct Answers {
 
 struct Sink<'a> {
     common: &'a Common<'a>,
+    seats: Seats,
     record: Lock<Record>,
     answers: Box<[Lock<Answers>]>,
     news: [News; CLIENTS_MAX],
@@ -44,6 +46,7 @@ pub(super) async fn run(common: &Common<'_>) -> Result<(), Failure> {
     let settings = common.settings;
     let sink = Sink {
         common,
+        seats: Seats::new(settings.clients),
         record: Lock::new(Record::new()),
         answers: (0..settings.clients).map(|_| Lock::new(Answers::default())).collect(),
         news: [const { News::new() }; CLIENTS_MAX],
@@ -51,7 +54,8 @@ pub(super) async fn run(common: &Common<'_>) -> Result<(), Failure> {
         random: Lock::new(Random::new(settings.seed)),
         link: common.context.env().seed(),
     };
-    let mut clients: FuturesUnordered<_> = (0..settings.clients).map(|index| sink.serve(index)).collect();
+    let mut clients: FuturesUnordered<_> =
+        sink.seats.iter().enumerate().map(|(index, seat)| sink.serve(index, seat)).collect();
     let keep_time = async {
         loop {
             if let Some(record) = sink.record.get() {
@@ -61,17 +65,19 @@ pub(super) async fn run(common: &Common<'_>) -> Result<(), Failure> {
             Timer::after(TICK).await;
         }
     };
-    match select3(clients.next(), keep_time, sink.clock.keep(&common.context)).await {
+    let keep_house = select(keep_time, sink.seats.watch());
+    match select3(clients.next(), keep_house, sink.clock.keep(&common.context)).await {
         Either3::First(Some(failure)) => Err(failure),
         Either3::First(None) => Ok(()),
-        Either3::Second(never) => never,
+        Either3::Second(Either::First(never)) => never,
+        Either3::Second(Either::Second(never)) => match never {},
         Either3::Third(never) => match never {},
     }
 }
 
 impl Sink<'_> {
     /// Serves one connection after the other; returns why it can't.
-    async fn serve(&self, index: usize) -> Failure {
+    async fn serve(&self, index: usize, seat: &Seat) -> Failure {
         let common = self.common;
         let settings = common.settings;
         let mut socket = match open(common).await {
@@ -83,7 +89,7 @@ impl Sink<'_> {
             Want::Push => (hello.len_max as usize > settings.size).then_some(Refusal::TooLong),
         };
         loop {
-            match socket.accept(settings.port).await {
+            match self.seats.offer(socket.accept(settings.port)).await {
                 Ok(()) => {}
                 Err(error @ (sockets::SocketError::PortInUse | sockets::SocketError::NoRoute)) => {
                     return Failure::because(error);
@@ -91,7 +97,7 @@ impl Sink<'_> {
                 Err(_) => continue,
             }
             let hello = Hello { credit: CREDIT, ..Stage::Sink.hello(settings, Want::Pull, self.link) };
-            let Some(peer) = welcome(&mut socket, settings, hello, refuse).await else {
+            let Some(peer) = welcome(seat, &mut socket, settings, hello, refuse).await else {
                 common.count(Figure::Refused, 1);
                 continue;
             };

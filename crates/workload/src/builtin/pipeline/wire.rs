@@ -3,6 +3,9 @@
 //! All numbers are big-endian. What comes from outside is refused unless every field is what it may be, so nothing behind
 //! this file has to doubt it.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use crc::{CRC_32_ISCSI, Crc, Table};
 
 /// What a connection begins with, both ways.

@@ -48,10 +48,17 @@ pub(super) fn strlen(call: &mut Call<'_>) -> Result<(), Refusal> {
     call.count(found.map_or(0, |id| call.store.string(id).len()))
 }
 
-/// `SET key value [NX | XX] [EX s | PX ms | KEEPTTL]`.
+/// On which keys SET works.
+enum Condition {
+    Exists(bool),
+    /// The argument with what it has to hold (Redis 8.4, Valkey 8.1).
+    Holds(usize),
+}
+
+/// `SET key value [NX | XX | IFEQ value] [EX s | PX ms | KEEPTTL]`.
 pub(super) fn set(call: &mut Call<'_>) -> Result<(), Refusal> {
     let key = call.request.bytes(1)?;
-    let (mut expiry, mut must_exist) = (None, None);
+    let (mut expiry, mut condition) = (None, None);
     let mut index = 3;
     while index < call.request.len() {
         let is = |word| call.request.is(index, word);
@@ -61,16 +68,25 @@ pub(super) fn set(call: &mut Call<'_>) -> Result<(), Refusal> {
             expiry = Some(Expiry::At(end(call, index, unit, "set")?));
         } else if is("keepttl") && expiry.is_none() {
             expiry = Some(Expiry::Keep);
-        } else if is("nx") && must_exist.is_none() {
-            must_exist = Some(false);
-        } else if is("xx") && must_exist.is_none() {
-            must_exist = Some(true);
+        } else if (is("nx") || is("xx")) && condition.is_none() {
+            condition = Some(Condition::Exists(is("xx")));
+        } else if is("ifeq") && condition.is_none() && index + 1 < call.request.len() {
+            index += 1;
+            condition = Some(Condition::Holds(index));
         } else {
             return Err(Refusal::Syntax);
         }
         index += 1;
     }
-    if must_exist.is_some_and(|must| call.store.find(key).is_some() != must) {
+    let is_met = match condition {
+        None => true,
+        Some(Condition::Exists(must)) => call.store.find(key).is_some() == must,
+        Some(Condition::Holds(index)) => {
+            let value = call.request.bytes(index)?;
+            call.store.find_kind(key, Kind::String)?.is_some_and(|id| call.store.string(id).is(value))
+        }
+    };
+    if !is_met {
         return call.null();
     }
     let value = call.request.take(2)?;

@@ -5,6 +5,7 @@
 //! who have let us wait the longest: a client that does not say what it wants has a seat only as long as nobody needs it.
 
 use alloc::boxed::Box;
+use core::convert::Infallible;
 use core::future::poll_fn;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -24,6 +25,13 @@ const SHORT_ROUND: Duration = Duration::from_millis(10);
 const IDLE_GRACE_US: u64 = 250_000;
 /// How long for its first one, or for the rest of one, though few are. On the same link it comes in a millisecond or two.
 const STALLED_GRACE_US: u64 = 20_000;
+/// How long to take a part of what it has asked for, though few are free: longer than a way around the world.
+const SLOW_GRACE_US: u64 = 300_000;
+/// How long something may take that a client sends or takes, besides a second for every so many bytes.
+pub(crate) const TRANSFER: Duration = Duration::from_secs(10);
+const SLOWEST_BYTES_PER_S: u64 = 10_000;
+/// Who is as fast as this does not let us wait. Who is slower does, ever longer, and not only since its last byte.
+const FAIR_BYTES_PER_S: u64 = 100_000;
 /// As many seats are kept free from stalled clients, if there are four times as many.
 const FREE_WANTED: usize = 3;
 
@@ -41,8 +49,8 @@ pub(crate) struct Seats {
 pub(crate) struct Seat {
     /// Until when whatever is waited for has to come, in µs since boot.
     deadline_us: AtomicU64,
-    /// Since when the client lets us wait for a request, and whether it should have come by now.
-    idle_since_us: AtomicU64,
+    /// From when on the client lets us wait for too long if others want the seat, and whether it owes us something.
+    spare_from_us: AtomicU64,
     is_stalled: AtomicBool,
     /// Why its client has to go.
     notice: AtomicU64,
@@ -66,12 +74,56 @@ const UNSEATED: u64 = 2;
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// The client, for its next request: it may be unseated.
-    Idle,
+    /// The client, since then, for its next request: it may be unseated.
+    Idle(Instant),
     /// The client, since then, for its first request or the rest of one: it may soon be unseated.
     Stalled(Instant),
+    /// The client, since then, to take what it has asked for, or to say who it is, which may take a while: like the one before,
+    /// but not as soon.
+    Slow(Instant),
     /// Something that is under way.
     Work,
+}
+
+impl Wait {
+    /// Returns from when on it is for too long, if others want the seat.
+    fn spare_from_us(self) -> u64 {
+        let (since, grace_us) = match self {
+            Self::Idle(since) => (since, IDLE_GRACE_US),
+            Self::Stalled(since) => (since, STALLED_GRACE_US),
+            Self::Slow(since) => (since, SLOW_GRACE_US),
+            Self::Work => return NEVER,
+        };
+        since.as_micros().saturating_add(grace_us)
+    }
+}
+
+/// Returns the time that so many bytes may take at the slowest.
+pub(crate) fn slowest(len: u64) -> Duration {
+    Duration::from_micros(len.saturating_mul(1_000_000) / SLOWEST_BYTES_PER_S)
+}
+
+/// How a client gets on with a request or a reply, of which nobody needs to know how long it is.
+///
+/// Each byte gives it time, but only so much: a byte now and then does not keep a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// Since when it lets us wait.
+    pub(crate) since: Instant,
+    /// When it has had all the time that there is.
+    pub(crate) deadline: Instant,
+}
+
+impl Pace {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { since: now, deadline: now + TRANSFER }
+    }
+
+    /// Notes that `len` bytes more have come, or were taken.
+    pub(crate) fn add(&mut self, len: usize, now: Instant) {
+        self.since = (self.since + Duration::from_micros(len as u64 * 1_000_000 / FAIR_BYTES_PER_S)).min(now);
+        self.deadline += slowest(len as u64);
+    }
 }
 
 impl Seats {
@@ -90,8 +142,16 @@ impl Seats {
         accept.await
     }
 
+    /// Watches for ever.
+    pub(crate) async fn watch(&self) -> Infallible {
+        loop {
+            self.next_round().await;
+            self.look(Instant::now());
+        }
+    }
+
     /// Waits for the watchman's next round.
-    pub(crate) async fn next_round(&self) {
+    async fn next_round(&self) {
         let round = if self.free.load(Ordering::Relaxed) < self.free_wanted() { SHORT_ROUND } else { ROUND };
         select(Timer::after(round), self.shortage.wait()).await;
     }
@@ -101,7 +161,7 @@ impl Seats {
     }
 
     /// Does the watchman's round.
-    pub(crate) fn look(&self, now: Instant) {
+    fn look(&self, now: Instant) {
         let now_us = now.as_micros();
         for seat in &self.seats {
             if seat.deadline_us.load(Ordering::Relaxed) <= now_us {
@@ -110,23 +170,23 @@ impl Seats {
         }
         let free = self.free.load(Ordering::Relaxed);
         for _ in free..self.free_wanted() {
-            if !self.unseat(true, STALLED_GRACE_US, now_us) {
+            if !self.unseat(true, now_us) {
                 if free == 0 {
-                    self.unseat(false, IDLE_GRACE_US, now_us);
+                    self.unseat(false, now_us);
                 }
                 return;
             }
         }
     }
 
-    /// Takes a seat away from the client that has let us wait the longest, for at least `grace_us`; returns whether there is one.
-    fn unseat(&self, is_stalled: bool, grace_us: u64, now_us: u64) -> bool {
+    /// Takes a seat away from the client that has let us wait for too long the longest; returns whether there is one.
+    fn unseat(&self, is_stalled: bool, now_us: u64) -> bool {
         let waits = self.seats.iter().filter(|seat| {
             seat.is_stalled.load(Ordering::Relaxed) == is_stalled
-                && seat.idle_since_us.load(Ordering::Relaxed).saturating_add(grace_us) <= now_us
+                && seat.spare_from_us.load(Ordering::Relaxed) <= now_us
                 && seat.notice.load(Ordering::Relaxed) == 0
         });
-        let longest = waits.min_by_key(|seat| seat.idle_since_us.load(Ordering::Relaxed));
+        let longest = waits.min_by_key(|seat| seat.spare_from_us.load(Ordering::Relaxed));
         longest.inspect(|seat| seat.give_notice(UNSEATED)).is_some()
     }
 }
@@ -147,7 +207,7 @@ impl Seat {
     fn new() -> Self {
         Self {
             deadline_us: AtomicU64::new(NEVER),
-            idle_since_us: AtomicU64::new(NEVER),
+            spare_from_us: AtomicU64::new(NEVER),
             is_stalled: AtomicBool::new(false),
             notice: AtomicU64::new(0),
             waker: AtomicWaker::new(),
@@ -184,15 +244,8 @@ impl Seat {
 
     fn note(&self, deadline: Instant, wait: Wait) -> Noted<'_> {
         self.deadline_us.store(deadline.as_micros(), Ordering::Relaxed);
-        let since = match wait {
-            Wait::Idle => Some(Instant::now()),
-            Wait::Stalled(since) => Some(since),
-            Wait::Work => None,
-        };
-        if let Some(since) = since {
-            self.is_stalled.store(wait != Wait::Idle, Ordering::Relaxed);
-            self.idle_since_us.store(since.as_micros(), Ordering::Relaxed);
-        }
+        self.is_stalled.store(!matches!(wait, Wait::Idle(_)), Ordering::Relaxed);
+        self.spare_from_us.store(wait.spare_from_us(), Ordering::Relaxed);
         Noted(self)
     }
 
@@ -208,7 +261,7 @@ struct Noted<'a>(&'a Seat);
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
         self.0.deadline_us.store(NEVER, Ordering::Relaxed);
-        self.0.idle_since_us.store(NEVER, Ordering::Relaxed);
+        self.0.spare_from_us.store(NEVER, Ordering::Relaxed);
         self.0.notice.store(0, Ordering::Relaxed);
     }
 }
@@ -252,7 +305,7 @@ mod tests {
         let mut all: Vec<_> = seats.iter().collect();
         let (working, idle) = (all.remove(0), all.remove(0));
         let mut work = pin!(working.wait(later, Wait::Work, pending::<Result<(), ()>>()));
-        let mut rest = pin!(idle.wait(later, Wait::Idle, pending::<Result<(), ()>>()));
+        let mut rest = pin!(idle.wait(later, Wait::Idle(Instant::now()), pending::<Result<(), ()>>()));
         assert!(poll(work.as_mut()).is_pending() && poll(rest.as_mut()).is_pending());
         let after = Instant::now() + Duration::from_secs(1);
         seats.look(after);
@@ -266,6 +319,21 @@ mod tests {
     }
 
     #[test]
+    fn who_takes_no_reply_goes_before_who_rests_though_it_came_later() {
+        let seats = Seats::new(2);
+        let later = Instant::from_secs(1_000_000);
+        let mut all: Vec<_> = seats.iter().collect();
+        let (idle, slow) = (all.remove(0), all.remove(0));
+        let begun = Instant::now() + Duration::from_secs(10);
+        let mut rest = pin!(idle.wait(later, Wait::Idle(begun - Duration::from_secs(9)), pending::<Result<(), ()>>()));
+        let mut slow = pin!(slow.wait(later, Wait::Slow(begun), pending::<Result<(), ()>>()));
+        assert!(poll(rest.as_mut()).is_pending() && poll(slow.as_mut()).is_pending());
+        seats.look(begun + Duration::from_millis(300));
+        assert_eq!(poll(slow.as_mut()), Poll::Ready(Err(End::Unseated)));
+        assert!(poll(rest.as_mut()).is_pending());
+    }
+
+    #[test]
     fn who_asks_for_nothing_goes_before_the_last_seat_is_taken() {
         let seats = Seats::new(12);
         let later = Instant::from_secs(1_000_000);
@@ -274,7 +342,7 @@ mod tests {
         let mut all: Vec<_> = seats.iter().collect();
         let (idle, old, new) = (all.remove(0), all.remove(0), all.remove(0));
         let begun = Instant::now();
-        let mut rest = pin!(idle.wait(later, Wait::Idle, pending::<Result<(), ()>>()));
+        let mut rest = pin!(idle.wait(later, Wait::Idle(Instant::now()), pending::<Result<(), ()>>()));
         let mut old = pin!(old.wait(later, Wait::Stalled(begun), pending::<Result<(), ()>>()));
         let younger = begun + Duration::from_micros(1);
         let mut new = pin!(new.wait(later, Wait::Stalled(younger), pending::<Result<(), ()>>()));

@@ -1,0 +1,182 @@
+//! What is known of a node that is followed: sees when it is gone, was started anew, is another, or is not well.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::book::{Book, Entry, Kind};
+use super::crew::Crew;
+use super::hand::Planned;
+use super::sample::PULSE;
+use super::series::{Pulse, Reading};
+use crate::fleet::Look;
+
+/// A node that has been silent for so long, and may not be, is lost.
+const LOST_AFTER: Duration = Duration::from_secs(8);
+
+/// See the module.
+pub(super) struct Watch<'a> {
+    at: usize,
+    crew: &'a Crew<'a>,
+    planned: &'a Planned,
+    book: &'a Book,
+    last: Option<Reading>,
+    heard: Instant,
+    /// What was told of it: once is enough.
+    told: BTreeSet<String>,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(at: usize, crew: &'a Crew<'a>, planned: &'a Planned, book: &'a Book) -> Self {
+        Self { at, crew, planned, book, last: None, heard: Instant::now(), told: BTreeSet::new() }
+    }
+
+    /// Takes note that the node has not answered.
+    pub(super) fn hear_nothing(&mut self, now: Instant) {
+        if self.planned.is_silence(now) {
+            self.heard = now;
+        }
+        if now.duration_since(self.heard) < LOST_AFTER {
+            return;
+        }
+        self.trouble("lost", format!("has not answered for {LOST_AFTER:?}"));
+    }
+
+    /// Takes note of what the node has told. Returns whether it may be another by now: then [`compare`](Self::compare) it.
+    pub(super) fn hear(&mut self, reading: &Reading) -> bool {
+        let is_reboot = self.last.as_ref().is_some_and(|last| reading.is_after_reboot(last));
+        let was_silent = self.heard.elapsed() > 2 * PULSE;
+        self.last = Some(reading.clone());
+        self.heard = Instant::now();
+        if is_reboot {
+            if self.planned.take_restart() {
+                let entry = Entry::new(Kind::Seen, Some(self.at), "is up again");
+                self.book.note(entry, &self.crew.label(self.at));
+            } else {
+                self.trouble("rebooted", "was started anew, which was not planned".into());
+            }
+        }
+        is_reboot || was_silent
+    }
+
+    /// Takes note of what the node is now.
+    pub(super) fn compare(&mut self, look: &Look) {
+        let Some(member) = self.crew.members.get(self.at) else { return };
+        if look.version != member.look.version {
+            self.trouble("version", format!("now runs {}, and ran {} before", look.version, member.look.version));
+        }
+    }
+
+    /// Notes what the hardware makes worthless.
+    pub(super) fn feel(&mut self, pulse: &Pulse) {
+        for reason in &pulse.reasons {
+            // The cable was pulled on purpose.
+            if reason == "link_lost" && self.planned.is_silence(pulse.at) {
+                continue;
+            }
+            self.trouble(reason, format!("has {}", reason.replace('_', " ")));
+        }
+    }
+
+    /// Notes what makes the run void, if it does.
+    fn trouble(&mut self, condition: &str, what: String) {
+        if !self.told.insert(condition.to_owned()) {
+            return;
+        }
+        let label = self.crew.label(self.at);
+        if self.crew.experiment.void.contains(&condition) {
+            self.book.void(Some(self.at), format!("{label} {what}"));
+        } else {
+            self.book.note(Entry::new(Kind::Seen, Some(self.at), what), &label);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use serde_json::json;
+
+    use super::super::crew::Member;
+    use super::super::file::Experiment;
+    use super::*;
+    use crate::fleet::tests::{look, node};
+
+    const FILE: &str = "name = \"x\"\n[roles.a]\nworkloads = [\"cpu load=10%\"]\n[[phases]]\nname = \"run\"\nfor = \"9s\"\n\
+        [expect]\nthat = [\"errors == 0\"]\n";
+
+    /// Watches a node called pi, and returns what makes the run void.
+    fn watch(file: &str, planned: &Planned, story: impl FnOnce(&mut Watch<'_>)) -> Vec<String> {
+        let experiment = Experiment::read(file).unwrap();
+        let members = vec![Member { role: 0, index: 0, node: node("pi", 1), look: look() }];
+        let crew = Crew { experiment: &experiment, members };
+        let book = Book::default();
+        story(&mut Watch::new(0, &crew, planned, &book));
+        book.read().1
+    }
+
+    fn life(boots: u64) -> Reading {
+        Reading::read(&json!({"boots": boots, "sample_us": 1, "workloads": []})).unwrap()
+    }
+
+    fn pulse(reasons: &[&str]) -> Pulse {
+        Pulse::read(&json!({"invalid_reasons": reasons}), Instant::now())
+    }
+
+    #[test]
+    fn another_image_makes_a_run_void_also_after_a_planned_restart() {
+        let other = Look { version: "9.9.9".into(), ..look() };
+        let planned = Planned::default();
+        planned.expect("reset");
+        let void = watch(FILE, &planned, |watch| {
+            assert!(!watch.hear(&life(1)), "nothing has changed");
+            assert!(watch.hear(&life(2)), "it may be another");
+            watch.compare(&look());
+            watch.compare(&other);
+            watch.compare(&other);
+        });
+        assert_eq!(void, [format!("a (pi) now runs 9.9.9, and ran {} before", look().version)]);
+        let without = FILE.replace("[expect]", "[expect]\nvoid = [\"rebooted\"]");
+        assert_eq!(watch(&without, &planned, |watch| watch.compare(&other)), [""; 0]);
+    }
+
+    #[test]
+    fn a_restart_that_was_not_planned_makes_a_run_void() {
+        let planned = Planned::default();
+        let story = |watch: &mut Watch<'_>| (1..4).for_each(|boots| _ = watch.hear(&life(boots)));
+        assert_eq!(watch(FILE, &planned, story), ["a (pi) was started anew, which was not planned"]);
+        planned.expect("crash core=1");
+        planned.expect("reset");
+        assert_eq!(watch(FILE, &planned, story), [""; 0]);
+    }
+
+    #[test]
+    fn silence_makes_a_run_void_unless_it_was_planned() {
+        let story = |watch: &mut Watch<'_>| {
+            let begin = Instant::now();
+            (0..20).for_each(|second| watch.hear_nothing(begin + Duration::from_secs(second)));
+        };
+        assert_eq!(watch(FILE, &Planned::default(), story), ["a (pi) has not answered for 8s"]);
+        let planned = Planned::default();
+        planned.expect("nic-off for=15s");
+        assert_eq!(watch(FILE, &planned, story), [""; 0]);
+    }
+
+    #[test]
+    fn what_the_hardware_says_makes_a_run_void_unless_it_was_planned() {
+        for (reason, said) in
+            [("throttled", "has throttled"), ("under_voltage", "has under voltage"), ("link_lost", "has link lost")]
+        {
+            let story = |watch: &mut Watch<'_>| (0..3).for_each(|_| watch.feel(&pulse(&[reason])));
+            assert_eq!(watch(FILE, &Planned::default(), story), [format!("a (pi) {said}")]);
+            let without = FILE.replace("[expect]", "[expect]\nvoid = []");
+            assert_eq!(watch(&without, &Planned::default(), story), [""; 0]);
+        }
+        // The cable was pulled on purpose. That does not explain a weak power supply.
+        let planned = Planned::default();
+        planned.expect("nic-off for=5s");
+        let void = watch(FILE, &planned, |watch| watch.feel(&pulse(&["link_lost", "under_voltage"])));
+        assert_eq!(void, ["a (pi) has under voltage"]);
+        assert_eq!(watch(FILE, &planned, |watch| watch.feel(&pulse(&[]))), [""; 0]);
+    }
+}
