@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tests::frames::FrameSocket;
 use tests::lab::{HOST, Lab, NODE, Wire};
+use tests::metrics::Metrics;
 use tests::node::{self, PATIENCE, Rig};
 use tests::shell::run;
 use tests::wait;
@@ -131,10 +132,11 @@ fn ping_of_a_peer_that_is_not_there_counts_errors() -> Result<()> {
 #[test]
 fn busy_workloads_on_all_their_cores_do_not_stop_the_network() -> Result<()> {
     let rig = Rig::boot("workload=cpu:load=100%,cores=1-3")?;
-    rig.node.wait_for_metric("three busy cores", PATIENCE * 2, |metrics| {
-        let busy = ["1", "2", "3"].map(|core| metrics.sum("minipirack_workload_busy_ratio", &[("core", core)]));
-        Ok(busy.iter().all(|share| *share > 0.9).then_some(1.0))
+    rig.node.wait_for_metric("three cores at work", PATIENCE, |metrics| {
+        let worked = worked_and_up(metrics).map(|(worked, _)| worked);
+        Ok(worked.iter().all(|seconds| *seconds > 0.0).then_some(1.0))
     })?;
+    let before = worked_and_up(&rig.node.metrics()?);
     let start = Instant::now();
     for number in 0..50 {
         node::udp_echo(rig.node.udp(7)?, &[7; 1472]).with_context(|| format!("datagram {number}"))?;
@@ -145,7 +147,25 @@ fn busy_workloads_on_all_their_cores_do_not_stop_the_network() -> Result<()> {
         let received = node::ping(NODE, 50, 1400)?;
         ensure!(received == 50, "{received} of 50 pings were answered");
     }
+    // They were busy all the while. By totals: a host with fewer cores than the node holds one of them for longer than a sample.
+    rig.node.wait_for_metric("two more samples", PATIENCE, |metrics| {
+        let up = worked_and_up(metrics).map(|(_, up)| up);
+        Ok(up.iter().zip(before).all(|(up, (_, was_up))| *up >= was_up + 2.0).then_some(1.0))
+    })?;
+    let after = worked_and_up(&rig.node.metrics()?);
+    for ((worked, up), (had_worked, was_up)) in after.into_iter().zip(before) {
+        let share = (worked - had_worked) / (up - was_up);
+        ensure!(share > 0.8, "a core has worked {share:.2} of its time: {before:?}, then {after:?}");
+    }
     Ok(())
+}
+
+/// Seconds that the workload of each of the cores 1-3 has worked, and that the core has been up; 0 before the first sample.
+fn worked_and_up(metrics: &Metrics) -> [(f64, f64); 3] {
+    ["1", "2", "3"].map(|core| {
+        let worked = metrics.sum("minipirack_workload_busy_seconds_total", &[("core", core)]);
+        (worked, metrics.sum("node_cpu_seconds_total", &[("cpu", core)]))
+    })
 }
 
 #[test]
