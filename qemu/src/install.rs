@@ -4,8 +4,10 @@
 //! against. The mirror is the one that the machine is configured with, and its configuration is not changed: apt is
 //! given a temporary copy of the sources with the backports suite added.
 
-use std::fs;
+use std::env;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -31,6 +33,10 @@ pub fn install(missing: &str, progress: &mut dyn FnMut(&str)) -> Result<Qemu> {
     let Some(privilege) = system.privilege.filter(|_| system.has_apt) else {
         bail!("{missing}. To install it, run: {}", plan.manual());
     };
+    let _turn = turn(&env::temp_dir());
+    if let Ok(qemu) = Qemu::find() {
+        return Ok(qemu);
+    }
     progress(&format!("{missing}: installing {PACKAGE}{}", plan.origin()));
     if let Err(error) = plan.run(privilege, progress) {
         bail!("{missing}, and installing it failed: {error:#}. To see more, run: {}", plan.manual());
@@ -38,6 +44,16 @@ pub fn install(missing: &str, progress: &mut dyn FnMut(&str)) -> Result<Qemu> {
     let qemu = Qemu::find().context("the package was installed, but")?;
     progress(&format!("QEMU {} is installed", qemu.version));
     Ok(qemu)
+}
+
+/// Waits until nobody else who runs this code installs, and keeps others waiting until it is dropped. apt's own locks are not enough:
+/// where archives are deleted after an update, as in containers, the update of one makes the installation of another fail.
+/// Where the lock can't be had, as it is another user's, there is none.
+fn turn(folder: &Path) -> Option<File> {
+    let path = folder.join("minipirack-install.lock");
+    let file = File::options().create(true).append(true).custom_flags(nix::libc::O_NOFOLLOW).open(path).ok()?;
+    file.lock().ok()?;
+    Some(file)
 }
 
 /// How apt is run.
@@ -278,6 +294,21 @@ mod tests {
         assert_eq!(fs::read_to_string(copy.path().join("debian.sources")).unwrap(), "Types: deb\n");
         let ours = fs::read_to_string(copy.path().join("minipirack-backports.sources")).unwrap();
         assert!(ours.contains("Suites: bookworm-backports\n"), "{ours}");
+    }
+
+    #[test]
+    fn one_at_a_time_installs() {
+        let folder = tempfile::tempdir().unwrap();
+        let (said, heard) = std::sync::mpsc::channel();
+        let first = turn(folder.path()).unwrap();
+        let path = folder.path().to_owned();
+        let other = thread::spawn(move || said.send(turn(&path).is_some()).unwrap());
+        assert!(heard.recv_timeout(Duration::from_millis(300)).is_err(), "two at once");
+        drop(first);
+        assert!(heard.recv().unwrap());
+        other.join().unwrap();
+        // Where there can't be a lock, it is done without.
+        assert!(turn(Path::new("/nowhere")).is_none());
     }
 
     #[test]
