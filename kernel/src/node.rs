@@ -10,8 +10,10 @@ use embassy_sync::mutex::Mutex;
 use embassy_sync::watch::Watch;
 use fault::{Totals, View};
 use heapless::Vec;
+use log::warn;
 use net::Stack;
 use static_cell::ConstStaticCell;
+use telemetry::health::Reason;
 use telemetry::sample::NicCounts;
 use telemetry::{Counted, Faults, HealthLog, History, NetInfo, NodeInfo, Past, Sample, Snapshot};
 use workload::Manager;
@@ -114,9 +116,8 @@ impl Node {
         events: Counts,
     ) {
         let mut state = self.state.borrow_mut();
-        let last = state.sample;
         let is_emulated = state.info.is_emulated;
-        state.health.judge(&last, &mut sample, throttled, is_emulated);
+        let news = state.health.judge(&mut sample, throttled, is_emulated);
         state.sample = sample;
         state.history.push(sample);
         state.net = net;
@@ -126,6 +127,10 @@ impl Node {
             state.info.name = name.chars().take(63).collect();
         }
         drop(state);
+        // Of the link itself others tell.
+        for reason in news.iter().filter(|reason| *reason != Reason::LinkLost) {
+            warn!("measurements are not valid: {}: {}", reason.name(), reason.meaning());
+        }
         self.sample_news.sender().send(sample.at_us);
     }
 

@@ -191,6 +191,7 @@ fn nic_counts(stack: &Stack) -> NicCounts {
         crc_errors: event("nic_rx_crc"),
         tx_stalls: event("nic_tx_stall"),
         link_flaps: event("nic_link_flap"),
+        looped_frames: stack.counters().get(net::Event::EthernetLooped),
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use tests::frames::FrameSocket;
+use tests::lab::{Lab, NODE};
 use tests::metrics::Metrics;
 use tests::node::{self, PATIENCE, Rig, TestNode};
 use tests::{shell, wait};
@@ -89,4 +91,31 @@ fn what_was_measured_while_the_link_was_lost_is_marked_with_the_reason() -> Resu
         }
     }
     anyhow::bail!("no scrape of {ATTEMPTS} times that the link was lost has seen {VALID} 0")
+}
+
+#[test]
+fn a_switch_that_loops_is_told_of_and_takes_nothing_away() -> Result<()> {
+    let Some(lab) = Lab::private("a network that loops")? else { return Ok(()) };
+    let rig = Rig::boot_in(lab, "report=1 workload=cpu:load=10%,id=early,cores=1", |_| ())?;
+    let node = &rig.node;
+    let looped = |metrics: &Metrics| metrics.sum("minipirack_network_looped_frames_total", &[]);
+    ensure!(looped(&node.settled_metrics()?) == 0.0, "frames came back in a network that does not loop");
+    node.console().skip();
+    let mut frames = FrameSocket::open()?;
+    // What the node sends comes back to it.
+    for number in 0..5 {
+        ensure!(node::ping(NODE, 1, 56)? == 1, "ping {number}");
+        let frame = frames.receive(node::MAC, PATIENCE, |frame| Some(frame.to_vec()))?;
+        frames.send(&frame.with_context(|| format!("the node has sent no frame {number}"))?);
+    }
+    let said = "measurements are not valid: network_loop: its own frames come back";
+    node.console().wait_for(|line: &str| line.contains(said), PATIENCE)?;
+    node.wait_for_metric("a sick sample", PATIENCE, |metrics| {
+        let labels = [("reason", "network_loop"), ("when", "since_boot")];
+        Ok((looped(metrics) >= 1.0 && metrics.one("minipirack_health", &labels)? == 1.0).then_some(1.0))
+    })?;
+    ensure!(trust(node, "early")? == (json!(false), json!(["network_loop"])), "{:?}", trust(node, "early"));
+    node::tcp_echo(node.tcp(7)?)?;
+    ensure!(node::ping(NODE, 5, 56)? == 5);
+    Ok(())
 }

@@ -12,6 +12,8 @@ pub enum Event {
     EthernetMalformed,
     /// A frame for another station, or of a protocol that nobody here speaks.
     EthernetForeign,
+    /// A frame that came back although this node has sent it: a switch loops, or another station has its MAC address.
+    EthernetLooped,
     /// An ARP packet with wrong lengths or types.
     ArpMalformed,
     /// An ARP request was received.
@@ -118,9 +120,10 @@ pub enum Event {
 
 impl Event {
     /// Every event with its name, in the order of the counters.
-    pub const ALL: [(Self, &'static str); 53] = [
+    pub const ALL: [(Self, &'static str); 54] = [
         (Self::EthernetMalformed, "ethernet_malformed"),
         (Self::EthernetForeign, "ethernet_foreign"),
+        (Self::EthernetLooped, "ethernet_looped"),
         (Self::ArpMalformed, "arp_malformed"),
         (Self::ArpRequest, "arp_request"),
         (Self::ArpReply, "arp_reply"),

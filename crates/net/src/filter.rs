@@ -117,6 +117,9 @@ fn parse<'f>(frame: &'f [u8], own: MacAddress, counters: &Counters) -> Result<Se
     if !from.is_station() {
         return Err(Event::EthernetMalformed);
     }
+    if from == own {
+        return Err(Event::EthernetLooped);
+    }
     if to != own && to.0[0] & 1 == 0 {
         return Err(Event::EthernetForeign);
     }

@@ -4,9 +4,10 @@
 //! that has asked. Both are changed here from outside: a client can be answered without smoltcp, and a socket can be given the
 //! connection later, when the client has confirmed it.
 
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use nic::MacAddress;
+use smoltcp::config::IFACE_MAX_ADDR_COUNT;
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::phy::{Checksum, ChecksumCapabilities};
 use smoltcp::time::Instant;
@@ -115,12 +116,19 @@ pub(crate) fn learn_announced(
 ) {
     // The announcement itself tells smoltcp nothing.
     device.skip();
-    teach(device, iface, sockets, (address, station), now);
+    teach(device, iface, sockets, (address.into(), station), now);
 }
 
-/// Has smoltcp know its neighbours again: it forgets them all when an address changes, asks for one a second only, and meanwhile has
-/// nothing to say to the others.
-pub(crate) fn remind(device: &mut Device, iface: &mut Interface, sockets: &mut SocketSet<'_>, now: Instant) {
+/// Changes the addresses of the interface, and has smoltcp know its neighbours again: it forgets them all by that, asks for one a second
+/// only, and meanwhile has nothing to say to the others.
+pub(crate) fn change_addresses(
+    device: &mut Device,
+    iface: &mut Interface,
+    sockets: &mut SocketSet<'_>,
+    now: Instant,
+    change: impl FnOnce(&mut heapless::Vec<IpCidr, IFACE_MAX_ADDR_COUNT>),
+) {
+    iface.update_ip_addrs(change);
     let waiting = device.take_next();
     let watch = &device.shared.watch;
     for station in (0..).map_while(|n| watch.station(n)) {
@@ -134,13 +142,13 @@ fn teach(
     device: &mut Device,
     iface: &mut Interface,
     sockets: &mut SocketSet<'_>,
-    (address, station): (Ipv4Addr, MacAddress),
+    (address, station): (IpAddr, MacAddress),
     now: Instant,
 ) {
-    let its = IpAddress::Ipv4(address);
+    let its = IpAddress::from(address);
     let is_neighbour = |cidr: &&IpCidr| cidr.contains_addr(&its) && cidr.address() != its;
     let Some(own) = iface.ip_addrs().iter().find(is_neighbour).map(IpCidr::address) else { return };
-    if iface.has_ip_addr(address) {
+    if iface.has_ip_addr(its) {
         return;
     }
     if let Some(made) = Made::neighbour(device.shared.mac.get(), own, EthernetAddress(station.0), its) {

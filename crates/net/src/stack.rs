@@ -419,6 +419,7 @@ impl Stack {
         }
         if link_ups != self.link_ups.replace(link_ups) {
             self.link_epoch.set(self.link_epoch.get().wrapping_add(1));
+            self.shared.watch.forget_stations();
         }
         self.is_up.set(is_up);
         self.has_nic.set(nic.is_some());

@@ -4,11 +4,13 @@
 //! for IPv6), so the frames are looked at on their way to it.
 
 use core::cell::{Cell, RefCell};
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use embassy_sync::waitqueue::WakerRegistration;
 use heapless::Vec;
 use nic::MacAddress;
+use smoltcp::phy::Medium;
+use smoltcp::wire::{HardwareAddress, Icmpv6Packet, NdiscNeighborFlags, NdiscRepr};
 
 use crate::counters::Event;
 use crate::device::Shared;
@@ -35,7 +37,7 @@ pub(crate) struct Watch {
     /// Who else was seen using it.
     pub(crate) extra_rival: Cell<Option<MacAddress>>,
     /// Which stations have asked for our addresses or told us theirs: smoltcp's neighbours, the last ones at the end.
-    stations: RefCell<Vec<(Ipv4Addr, MacAddress), STATIONS>>,
+    stations: RefCell<Vec<(IpAddr, MacAddress), STATIONS>>,
     /// A station that has told everybody that it now has the address of one of these, when nobody has looked at that yet.
     pub(crate) announced: Cell<Option<(Ipv4Addr, MacAddress)>>,
     /// The number of the last transaction with a DHCP server that we began or went on with.
@@ -120,8 +122,13 @@ impl Watch {
     }
 
     /// Returns the n-th of the stations that are known.
-    pub(crate) fn station(&self, n: usize) -> Option<(Ipv4Addr, MacAddress)> {
+    pub(crate) fn station(&self, n: usize) -> Option<(IpAddr, MacAddress)> {
         self.stations.borrow().get(n).copied()
+    }
+
+    /// Forgets them: behind another cable are others.
+    pub(crate) fn forget_stations(&self) {
+        self.stations.borrow_mut().clear();
     }
 
     /// Returns whether a frame claims to come from an address that is in use by this node.
@@ -159,6 +166,7 @@ impl Watch {
                 match kind {
                     Some(ROUTER_ADVERTISEMENT) => self.keep(source, message),
                     Some(NEIGHBOR_SOLICITATION | NEIGHBOR_ADVERTISEMENT) => {
+                        self.note_ipv6_station(source, message);
                         let target = message.get(8..).and_then(|m| m.first_chunk::<16>()).copied().map(Ipv6Addr::from);
                         let is_probe = kind == Some(NEIGHBOR_SOLICITATION) && source.is_unspecified();
                         let is_rival = kind == Some(NEIGHBOR_ADVERTISEMENT) || is_probe;
@@ -205,28 +213,46 @@ impl Watch {
     /// An announcement changes what is known of a station, but makes none known (RFC 826): we would send to a station that does not know us,
     /// and while it asks who we are, the answer that it has for us is lost (smoltcp keeps one only if a socket sends it again).
     fn note_station(&self, arp: &Arp) {
-        let mut stations = self.stations.borrow_mut();
-        let known = stations.iter().position(|(address, _)| *address == arp.sender_ip);
-        let is_to_us = self.in_use().any(|own| arp.target_ip == own);
-        match known {
-            Some(at) if is_to_us => {
-                stations.remove(at);
+        if self.in_use().any(|own| arp.target_ip == own) {
+            self.keep_station(arp.sender_ip.into(), arp.sender_mac);
+        } else if arp.sender_ip == arp.target_ip {
+            let mut stations = self.stations.borrow_mut();
+            let is_moved = |(address, mac): &&mut (IpAddr, _)| *address == arp.sender_ip && *mac != arp.sender_mac;
+            if let Some((_, mac)) = stations.iter_mut().find(is_moved) {
+                *mac = arp.sender_mac;
+                self.announced.set(Some((arp.sender_ip, arp.sender_mac)));
             }
-            Some(at) if arp.sender_ip == arp.target_ip => {
-                if let Some((_, mac)) = stations.get_mut(at).filter(|(_, mac)| *mac != arp.sender_mac) {
-                    *mac = arp.sender_mac;
-                    self.announced.set(Some((arp.sender_ip, arp.sender_mac)));
-                }
-                return;
-            }
-            None if is_to_us => {}
-            _ => return,
         }
+    }
+
+    /// Keeps who asks for one of our addresses, and who answers what we have asked.
+    fn note_ipv6_station(&self, source: Ipv6Addr, message: &[u8]) {
+        let Some(found) = Icmpv6Packet::new_checked(message).ok().and_then(|packet| NdiscRepr::parse(&packet).ok())
+        else {
+            return;
+        };
+        let station = match found {
+            NdiscRepr::NeighborSolicit { target_addr, lladdr } if self.ipv6.borrow().contains(&target_addr) => lladdr,
+            NdiscRepr::NeighborAdvert { flags, target_addr, lladdr } => {
+                lladdr.filter(|_| target_addr == source && flags.contains(NdiscNeighborFlags::SOLICITED))
+            }
+            _ => None,
+        };
+        let station = station.and_then(|raw| raw.parse(Medium::Ethernet).ok());
+        if let Some(HardwareAddress::Ethernet(station)) = station.filter(|_| !source.is_unspecified()) {
+            self.keep_station(source.into(), MacAddress(station.0));
+        }
+    }
+
+    /// Puts a station behind all others; the one that was kept longest makes room.
+    fn keep_station(&self, address: IpAddr, mac: MacAddress) {
+        let mut stations = self.stations.borrow_mut();
+        stations.retain(|(known, _)| *known != address);
         if stations.is_full() {
             stations.remove(0);
         }
         // There is room now.
-        let _ = stations.push((arp.sender_ip, arp.sender_mac));
+        let _ = stations.push((address, mac));
     }
 
     fn keep(&self, router: Ipv6Addr, advertisement: &[u8]) {

@@ -23,11 +23,13 @@ pub enum Reason {
     CrcErrors,
     /// The network controller stopped sending, or had to be started anew.
     TxStall,
+    /// Frames that the node had sent came back: a switch loops, or another station has its MAC address.
+    NetworkLoop,
 }
 
 impl Reason {
     /// Every reason, in order; the first four in that of [`Throttled::NAMES`].
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::UnderVoltage,
         Self::FrequencyCapped,
         Self::Throttled,
@@ -35,6 +37,7 @@ impl Reason {
         Self::LinkLost,
         Self::CrcErrors,
         Self::TxStall,
+        Self::NetworkLoop,
     ];
 
     /// Returns its name: lower-case words with underscores.
@@ -48,6 +51,22 @@ impl Reason {
             Self::LinkLost => "link_lost",
             Self::CrcErrors => "crc_errors",
             Self::TxStall => "tx_stall",
+            Self::NetworkLoop => "network_loop",
+        }
+    }
+
+    /// Returns what is wrong then, for people.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::UnderVoltage => "the supply voltage is too low",
+            Self::FrequencyCapped => "the firmware caps the clock",
+            Self::Throttled => "the firmware throttles the board",
+            Self::SoftTemperatureLimit => "it is so warm that the firmware slows it down",
+            Self::LinkLost => "the link was lost",
+            Self::CrcErrors => "frames arrive damaged",
+            Self::TxStall => "the network controller has stopped sending",
+            Self::NetworkLoop => "its own frames come back: a switch loops, or another station has its MAC address",
         }
     }
 }
@@ -141,6 +160,8 @@ impl Health {
 pub struct HealthLog {
     counts: [u64; Reason::ALL.len()],
     last_us: [Option<u64>; Reason::ALL.len()],
+    /// What the network interface had counted in the sample before.
+    nic: NicCounts,
     /// The firmware's last answer, and all that it has ever remembered (bits 16-19).
     answer: u32,
     remembered: u32,
@@ -149,22 +170,28 @@ pub struct HealthLog {
 }
 
 impl HealthLog {
+    /// A reason that has not been there for so long is news again.
+    const NEWS_AFTER_US: u64 = 60_000_000;
+
     /// Makes one that knows of nothing.
     #[must_use]
     pub const fn new() -> Self {
         const N: usize = Reason::ALL.len();
-        Self { counts: [0; N], last_us: [None; N], answer: 0, remembered: 0, forgets: false }
+        Self { counts: [0; N], last_us: [None; N], nic: NicCounts::EMPTY, answer: 0, remembered: 0, forgets: false }
     }
 
-    /// Judges `sample`, which follows `last`: fills in its health and what the firmware has held back since boot.
+    /// Judges the next sample: fills in its health and what the firmware has held back since boot.
     ///
     /// `answer` is that of the firmware to "get throttled" (see [`Throttled`]), if it has one, which was told to forget what
     /// it remembers with the same question. So what it remembers happened since it was asked before, even when it was over
     /// in an instant. A firmware that does not forget remembers everything; then only what is new counts.
     ///
     /// An emulator's answer (`is_emulated`) says nothing about hardware, so the sample is then neither well nor sick by it.
-    pub fn judge(&mut self, last: &Sample, sample: &mut Sample, answer: Option<u32>, is_emulated: bool) {
-        let mut health = Health { sick: network(&last.nic, &sample.nic), known: Reasons::ALL };
+    ///
+    /// Returns the reasons that are news: those that no sample of the last minute had.
+    pub fn judge(&mut self, sample: &mut Sample, answer: Option<u32>, is_emulated: bool) -> Reasons {
+        let mut health = Health { sick: network(&self.nic, &sample.nic), known: Reasons::ALL };
+        self.nic = sample.nic;
         sample.throttled = answer.map(|answer| {
             health.sick = health.sick.with(self.in_interval(answer));
             Throttled(answer & 0xF | self.remembered)
@@ -172,7 +199,10 @@ impl HealthLog {
         if answer.is_none() || is_emulated {
             health.known = Reasons::ALL.without(Reasons::FIRMWARE);
         }
+        let mut news = Reasons::NONE;
         for reason in health.sick.iter() {
+            let is_old = |us| us + Self::NEWS_AFTER_US < sample.at_us;
+            news.add_if(self.last_us(reason).is_none_or(is_old), reason);
             if let (Some(count), Some(last)) =
                 (self.counts.get_mut(reason as usize), self.last_us.get_mut(reason as usize))
             {
@@ -181,6 +211,7 @@ impl HealthLog {
             }
         }
         sample.health = health;
+        news
     }
 
     /// Returns what happened since the firmware was last asked.
@@ -226,6 +257,7 @@ fn network(old: &NicCounts, new: &NicCounts) -> Reasons {
     sick.add_if(new.link_flaps != old.link_flaps, Reason::LinkLost);
     sick.add_if(new.crc_errors != old.crc_errors, Reason::CrcErrors);
     sick.add_if(new.tx_stalls != old.tx_stalls || new.restarts != old.restarts, Reason::TxStall);
+    sick.add_if(new.looped_frames != old.looped_frames, Reason::NetworkLoop);
     sick
 }
 
@@ -237,7 +269,7 @@ mod tests {
     fn next(log: &mut HealthLog, last: &Sample, answer: Option<u32>, change: impl FnOnce(&mut Sample)) -> Sample {
         let mut sample = Sample { at_us: last.at_us + 1_000_000, ..*last };
         change(&mut sample);
-        log.judge(last, &mut sample, answer, false);
+        log.judge(&mut sample, answer, false);
         sample
     }
 
@@ -298,7 +330,7 @@ mod tests {
         assert_eq!((sample.throttled, sample.health.is_valid()), (None, None));
         assert_eq!(sample.health.unknown(), Reasons::FIRMWARE);
         let mut emulated = sample;
-        log.judge(&sample, &mut emulated, Some(0), true);
+        log.judge(&mut emulated, Some(0), true);
         assert_eq!((emulated.throttled, emulated.health.is_valid()), (Some(Throttled(0)), None));
         let sample = next(&mut log, &sample, None, |s| s.nic.crc_errors = 1);
         assert_eq!(sample.health.is_valid(), Some(false), "what is known to be wrong is enough");
@@ -325,5 +357,16 @@ mod tests {
         assert_eq!(last.health.sick.iter().collect::<Vec<_>>(), [Reason::TxStall]);
         last = next(&mut log, &last, Some(0), |_| ());
         assert_eq!(last.health.is_valid(), Some(true));
+    }
+
+    #[test]
+    fn a_loop_is_told_and_is_news_when_there_was_none_for_a_minute() {
+        let (mut log, mut sample) = (HealthLog::new(), Sample::EMPTY);
+        for (second, is_news) in [(1, true), (2, false), (60, false), (121, true)] {
+            (sample.at_us, sample.nic.looped_frames) = (second * 1_000_000, second);
+            assert_eq!(log.judge(&mut sample, Some(0), false).has(Reason::NetworkLoop), is_news, "{second}");
+            assert_eq!(sample.health.sick.iter().collect::<Vec<_>>(), [Reason::NetworkLoop]);
+        }
+        assert!(log.judge(&mut sample, Some(0), false).is_empty() && sample.health.is_valid() == Some(true));
     }
 }

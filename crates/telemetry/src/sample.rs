@@ -177,6 +177,8 @@ pub struct NicCounts {
     pub tx_stalls: u64,
     /// Times that the link was down for a moment between two looks.
     pub link_flaps: u64,
+    /// Frames that the node has sent and that came back.
+    pub looped_frames: u64,
 }
 
 impl NicCounts {
@@ -195,6 +197,7 @@ impl NicCounts {
         crc_errors: 0,
         tx_stalls: 0,
         link_flaps: 0,
+        looped_frames: 0,
     };
 }
 

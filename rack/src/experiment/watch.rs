@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use telemetry::health::Reason;
+
 use super::book::{Book, Entry, Kind};
 use super::crew::Crew;
 use super::hand::Planned;
@@ -73,7 +75,9 @@ impl<'a> Watch<'a> {
             if reason == "link_lost" && self.planned.is_silence(pulse.at) {
                 continue;
             }
-            self.trouble(reason, format!("has {}", reason.replace('_', " ")));
+            // A newer image may have more of them.
+            let meaning = Reason::ALL.iter().find(|known| known.name() == reason).map_or("?", |known| known.meaning());
+            self.trouble(reason, format!("has {}: {meaning}", reason.replace('_', " ")));
         }
     }
 
@@ -164,9 +168,15 @@ mod tests {
 
     #[test]
     fn what_the_hardware_says_makes_a_run_void_unless_it_was_planned() {
-        for (reason, said) in
-            [("throttled", "has throttled"), ("under_voltage", "has under voltage"), ("link_lost", "has link lost")]
-        {
+        for (reason, said) in [
+            ("throttled", "has throttled: the firmware throttles the board"),
+            ("under_voltage", "has under voltage: the supply voltage is too low"),
+            ("link_lost", "has link lost: the link was lost"),
+            (
+                "network_loop",
+                "has network loop: its own frames come back: a switch loops, or another station has its MAC address",
+            ),
+        ] {
             let story = |watch: &mut Watch<'_>| (0..3).for_each(|_| watch.feel(&pulse(&[reason])));
             assert_eq!(watch(FILE, &Planned::default(), story), [format!("a (pi) {said}")]);
             let without = FILE.replace("[expect]", "[expect]\nvoid = []");
@@ -176,7 +186,7 @@ mod tests {
         let planned = Planned::default();
         planned.expect("nic-off for=5s");
         let void = watch(FILE, &planned, |watch| watch.feel(&pulse(&["link_lost", "under_voltage"])));
-        assert_eq!(void, ["a (pi) has under voltage"]);
+        assert_eq!(void, ["a (pi) has under voltage: the supply voltage is too low"]);
         assert_eq!(watch(FILE, &planned, |watch| watch.feel(&pulse(&[]))), [""; 0]);
     }
 }

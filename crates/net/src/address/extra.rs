@@ -179,10 +179,9 @@ impl Stack {
         // Behind the node's own, which stays the one that it speaks from by itself.
         let mut inner = self.inner.borrow_mut();
         let Inner { iface, sockets, device, .. } = &mut *inner;
-        iface.update_ip_addrs(|addresses| {
+        handshake::change_addresses(device, iface, sockets, now(), |addresses| {
             is_taken = addresses.push(IpCidr::Ipv4(Ipv4Cidr::new(address, prefix_len))).is_ok();
         });
-        handshake::remind(device, iface, sockets, now());
         drop(inner);
         self.shared.watch.set_extra(Some(address), is_taken);
         is_taken
@@ -208,8 +207,9 @@ impl Stack {
         let Inner { iface, sockets, device, .. } = &mut *inner;
         while iface.poll_egress(now(), device, sockets) == PollResult::SocketStateChanged {}
         if self.ipv4_address() != Some(address) {
-            iface.update_ip_addrs(|addresses| addresses.retain(|cidr| cidr.address() != IpAddress::Ipv4(address)));
-            handshake::remind(device, iface, sockets, now());
+            handshake::change_addresses(device, iface, sockets, now(), |addresses| {
+                addresses.retain(|cidr| cidr.address() != IpAddress::Ipv4(address));
+            });
         }
         drop(inner);
         self.kick();

@@ -12,8 +12,9 @@ use smoltcp::wire::{IpCidr, Ipv4Cidr};
 use crate::address::dhcp::{self, Dhcp};
 use crate::address::link_local::{self, LinkLocal, Step};
 use crate::counters::Event;
+use crate::handshake;
 use crate::settings::Ipv4Settings;
-use crate::stack::Stack;
+use crate::stack::{Inner, Stack, now};
 use crate::status::{Ipv4Source, Ipv4Status, SERVERS};
 
 /// How long DHCP may take before the node chooses an address by itself. RFC 3927 leaves it open; DHCP servers that probe
@@ -233,9 +234,9 @@ impl Stack {
         let old = self.ipv4.borrow().as_ref().map(|bound| (bound.address, bound.prefix_len));
         let new = bound.as_ref().map(|bound| (bound.address, bound.prefix_len));
         let mut inner = self.inner.borrow_mut();
-        // Changing addresses makes smoltcp forget its neighbours: not at every renewal.
+        let Inner { iface, sockets, device, .. } = &mut *inner;
         if old != new {
-            inner.iface.update_ip_addrs(|addresses| {
+            handshake::change_addresses(device, iface, sockets, now(), |addresses| {
                 addresses.retain(|cidr| matches!(cidr, IpCidr::Ipv6(_)));
                 if let Some((address, prefix_len)) = new.filter(|(address, _)| is_usable(*address)) {
                     // There is room: IPv6 leaves a place free.
@@ -243,7 +244,7 @@ impl Stack {
                 }
             });
         }
-        let routes = inner.iface.routes_mut();
+        let routes = iface.routes_mut();
         match bound.as_ref().and_then(|bound| bound.gateway).filter(|gateway| is_usable(*gateway)) {
             Some(gateway) => {
                 // There is room: one IPv4 and one IPv6 router.

@@ -18,7 +18,8 @@ use smoltcp::wire::{
 
 use crate::address::ipv4::wait_link;
 use crate::address::slaac::Slaac;
-use crate::stack::Stack;
+use crate::handshake;
+use crate::stack::{Inner, Stack, now};
 use crate::status::IPV6_ADDRESSES;
 
 // The constants of RFC 4861, section 10, and RFC 4862, section 5.1.
@@ -157,7 +158,8 @@ impl Stack {
             return;
         }
         if !is_same {
-            inner.iface.update_ip_addrs(|addresses| {
+            let Inner { iface, sockets, device, .. } = &mut *inner;
+            handshake::change_addresses(device, iface, sockets, now(), |addresses| {
                 addresses.retain(|cidr| matches!(cidr, IpCidr::Ipv4(_)));
                 for address in new {
                     // There is room: for all prefixes, the link-local address and an IPv4 address.

@@ -281,6 +281,8 @@ fn programs_are_reached_while_their_clients_come_and_go() {
                 socket.abort();
             }
         };
+        // Until the programs listen.
+        Timer::after_millis(10).await;
         let start = Instant::now();
         join_array([(); SOCKETS + 1].map(|()| talk())).await;
         assert!(start.elapsed() < SECOND * 10, "{}", start.elapsed());

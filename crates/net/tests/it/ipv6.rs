@@ -208,3 +208,24 @@ fn an_address_in_use_is_defended() {
         assert_eq!(tap.find(SECOND, defends).await, Some((LINK_LOCAL, NdiscNeighborFlags::OVERRIDE)));
     });
 }
+
+#[test]
+fn a_switch_that_loops_takes_no_address_away() {
+    lab::run(|lab| async move {
+        let tap = lab.tap_of_nodes();
+        let node = lab.node(1, settings(fixed(1)));
+        // Every frame comes back once, and with it what asks whether somebody has the addresses (RFC 7527, section 1).
+        lab.tasks.spawn(async move {
+            loop {
+                tap.send(&tap.recv().await).await;
+            }
+        });
+        wait_until(SECOND * 10, "both addresses", || has(&node, LINK_LOCAL) && node.stack.ipv4_address().is_some())
+            .await;
+        Timer::after(SECOND * 30).await;
+        let counters = node.stack.counters();
+        assert!(counters.get(Event::EthernetLooped) > 3);
+        assert_eq!((counters.get(Event::Ipv6Conflict), counters.get(Event::Ipv4Conflict)), (0, 0));
+        assert!(has(&node, LINK_LOCAL) && node.stack.ipv4_address().is_some());
+    });
+}

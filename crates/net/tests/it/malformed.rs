@@ -244,6 +244,10 @@ fn a_node_survives_a_flood_of_nonsense() {
             if frame[0] & 1 == 0 {
                 frame[..6].copy_from_slice(&node.mac.0);
             }
+            // What it has said itself would be no more than a loop.
+            if frame[6..12] == node.mac.0 {
+                frame[6..12].copy_from_slice(&client.mac.0);
+            }
         }
         let kinds: std::collections::BTreeSet<_> = corpus.iter().map(|frame| kind(frame)).collect();
         for wanted in [

@@ -53,6 +53,28 @@ fn ping_is_answered_over_ipv4_and_ipv6() {
     });
 }
 
+#[test]
+fn a_node_that_gets_another_address_keeps_its_neighbours() {
+    lab::run(|lab| async move {
+        let (server, client) = pair(&lab).await;
+        let peers: Vec<_> = server.stack.status().addresses().collect();
+        assert!(peers.iter().any(IpAddr::is_ipv4) && peers.iter().any(IpAddr::is_ipv6), "{peers:?}");
+        for peer in &peers {
+            client.stack.ping(*peer, 56, DISCOVERY + SECOND).await.unwrap();
+        }
+        lab.tap().send(&crate::ipv6::advertisement(1800, 3600)).await;
+        let count = server.stack.status().addresses().count();
+        for number in 0..100 {
+            for peer in &peers {
+                let answer = client.stack.ping(*peer, 56, SECOND).await;
+                assert!(answer.is_ok_and(|time| time < Duration::from_millis(50)), "{number}: {peer} {answer:?}");
+            }
+            Timer::after(Duration::from_millis(50)).await;
+        }
+        assert!(server.stack.status().addresses().count() > count, "there was another address");
+    });
+}
+
 /// Has `clients` send `len` bytes each to the echo service, and compares every byte that comes back.
 async fn echo_all(lab: &Lab, server: &Node, client: &Node, clients: usize, len: usize, disturb: impl AsyncFnOnce()) {
     for _ in 0..clients {

@@ -41,7 +41,7 @@ impl FakeNode {
         let mut log = Box::new(LogRing::new());
         (0..30).for_each(|i| log.push(i * 1_000, Level::Info, 0, format_args!("line {i}")));
         let mut health = HealthLog::new();
-        health.judge(&Sample::EMPTY, &mut sample, Some(0x5_0004), false);
+        health.judge(&mut sample, Some(0x5_0004), false);
         history.push(sample);
         let info = NodeInfo {
             name: "pi-123456".try_into().unwrap(),

@@ -67,6 +67,12 @@ pub(super) const METRICS: &[Metric] = &[
         |s, out| device(s, out, |nic| nic.link_flaps),
     ),
     device_counter(
+        "minipirack_network_looped_frames_total",
+        Count,
+        "Frames that the node had sent and that came back: a switch loops, or another station has its MAC address.",
+        |s, out| device(s, out, |nic| nic.looped_frames),
+    ),
+    device_counter(
         "minipirack_network_tx_stalls_total",
         Count,
         "Times that the controller sent nothing for too long.",

@@ -27,7 +27,7 @@ const MEMORY: [Entry; 9] = [
     ("dma_size_bytes", "minipirack_memory_area_size_bytes", &["dma"]),
     ("dma_used_bytes", "minipirack_memory_area_used_bytes", &["dma"]),
 ];
-const NETWORK: [Entry; 13] = [
+const NETWORK: [Entry; 14] = [
     ("rx_bytes", "node_network_receive_bytes_total", &[]),
     ("rx_frames", "node_network_receive_packets_total", &[]),
     ("rx_errors", "node_network_receive_errs_total", &[]),
@@ -38,6 +38,7 @@ const NETWORK: [Entry; 13] = [
     ("tx_dropped", "node_network_transmit_drop_total", &[]),
     ("carrier_changes", "node_network_carrier_changes_total", &[]),
     ("link_flaps", "minipirack_network_link_flaps_total", &[]),
+    ("looped_frames", "minipirack_network_looped_frames_total", &[]),
     ("crc_errors", "minipirack_network_crc_errors_total", &[]),
     ("tx_stalls", "minipirack_network_tx_stalls_total", &[]),
     ("restarts", "minipirack_network_restarts_total", &[]),
@@ -237,6 +238,7 @@ fn every_field_of_a_sample_is_its_metric() {
         crc_errors,
         tx_stalls,
         link_flaps,
+        looped_frames,
     } = nic;
     // Its progress is a sign of life and no figure.
     let WorkloadCounts { runs, operations, bytes, errors, busy_us, progress: _ } = workloads[SLOTS_PER_CORE];
@@ -251,6 +253,7 @@ fn every_field_of_a_sample_is_its_metric() {
         tx_dropped,
         carrier_changes,
         link_flaps,
+        looped_frames,
         crc_errors,
         tx_stalls,
         restarts,

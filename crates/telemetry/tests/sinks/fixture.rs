@@ -124,8 +124,7 @@ impl Node {
 
     /// Adds a sample, with the firmware's answer at that time.
     pub(crate) fn push(&mut self, mut sample: Sample, answer: Option<u32>) {
-        let last = *self.history.newest().unwrap();
-        self.health.judge(&last, &mut sample, answer, self.info.is_emulated);
+        self.health.judge(&mut sample, answer, self.info.is_emulated);
         self.history.push(sample);
     }
 
@@ -258,6 +257,7 @@ fn sample(second: u64) -> Sample {
             crc_errors: 7,
             tx_stalls: 8,
             link_flaps: 9,
+            looped_frames: 10,
         },
         interrupts: Some(second * 10_000),
         temperature_mc: Some(48_234),

@@ -201,6 +201,7 @@ fn write_network(sample: &Sample, rates: Option<&Rates>, out: &mut Json<'_>) -> 
         ("tx_dropped", nic.tx_dropped),
         ("carrier_changes", nic.carrier_changes),
         ("link_flaps", nic.link_flaps),
+        ("looped_frames", nic.looped_frames),
         ("crc_errors", nic.crc_errors),
         ("tx_stalls", nic.tx_stalls),
         ("restarts", nic.restarts),
