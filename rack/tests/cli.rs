@@ -1,20 +1,11 @@
 //! The host tool as a user has it: on a terminal, and in a pipe.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::AsFd;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
 
-use nix::pty::{OpenptyResult, openpty};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::{Termios, tcgetattr};
-use nix::unistd::Pid;
-
-const SOON: Duration = Duration::from_secs(60);
+use nix::sys::signal::Signal;
+use tests::tool::{Session, is_running, signal};
 
 fn rack() -> Command {
     Command::new(env!("CARGO_BIN_EXE_rack"))
@@ -26,89 +17,23 @@ fn output_of(mut command: Command, input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// The tool on a terminal of its own.
-struct Session {
-    child: Child,
-    keyboard: File,
-    screen: Arc<Mutex<String>>,
-    /// The other end of the terminal, kept open to look at its settings.
-    terminal: File,
-    before: Termios,
+/// Starts a node on a terminal of its own.
+fn start(arguments: &[&str]) -> Session {
+    qemu::build::kernel(&mut |_| ()).unwrap();
+    Session::start(rack().arg("--no-build").args(arguments))
 }
 
-impl Session {
-    fn start(arguments: &[&str]) -> Self {
-        qemu::build::kernel(&mut |_| ()).unwrap();
-        let OpenptyResult { master, slave } = openpty(None, None).unwrap();
-        let terminal = File::from(slave);
-        let before = tcgetattr(terminal.as_fd()).unwrap();
-        let end = || Stdio::from(terminal.try_clone().unwrap());
-        let child = rack().args(arguments).stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
-        let keyboard = File::from(master);
-        let screen = Arc::new(Mutex::new(String::new()));
-        let (mut from, to) = (keyboard.try_clone().unwrap(), Arc::clone(&screen));
-        thread::spawn(move || {
-            let mut chunk = [0; 4096];
-            while let Ok(len @ 1..) = from.read(&mut chunk) {
-                to.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..len]));
-            }
-        });
-        Self { child, keyboard, screen, terminal, before }
-    }
-
-    fn screen(&self) -> String {
-        self.screen.lock().unwrap().clone()
-    }
-
-    /// Waits until `is_there` holds of the screen.
-    fn wait_for(&self, what: &str, is_there: impl Fn(&str) -> bool) {
-        let deadline = Instant::now() + SOON;
-        while !is_there(&self.screen()) {
-            assert!(Instant::now() < deadline, "no {what} on the screen:\n{}", self.screen());
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn wait_for_boot(&self) {
-        self.wait_for("booted node", |screen| screen.contains("booted in"));
-    }
-
-    fn press(&mut self, keys: &[u8]) {
-        self.keyboard.write_all(keys).unwrap();
-    }
-
-    /// Waits for the end and checks that the terminal is as it was.
-    fn end(mut self) -> (ExitStatus, String) {
-        let deadline = Instant::now() + SOON;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "it does not end:\n{}", self.screen());
-            thread::sleep(Duration::from_millis(20));
-        };
-        assert_eq!(tcgetattr(self.terminal.as_fd()).unwrap(), self.before, "the terminal is not as it was");
-        (status, self.screen())
-    }
-
-    /// Returns QEMU's process id: the only child.
-    fn qemu(&self) -> Pid {
-        let pid = self.child.id();
-        let children = std::fs::read_dir(format!("/proc/{pid}/task"))
-            .unwrap()
-            .flatten()
-            .map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
-        Pid::from_raw(children.collect::<String>().split_whitespace().next().unwrap().parse().unwrap())
-    }
+fn wait_for_boot(session: &Session) {
+    session.wait_until("booted node", |screen| screen.contains("booted in"));
 }
 
 #[test]
 fn ctrl_a_x_leaves_and_the_shell_hears_what_is_typed() {
-    let mut session = Session::start(&["--no-build", "--name", "blinky"]);
-    session.wait_for_boot();
-    session.wait_for("prompt with the name", |screen| screen.contains("blinky> "));
+    let mut session = start(&["--name", "blinky"]);
+    wait_for_boot(&session);
+    session.wait_until("prompt with the name", |screen| screen.contains("blinky> "));
     session.press(b"status\r");
-    session.wait_for("answer of the shell", |screen| screen.contains("Raspberry Pi 3 Model B"));
+    session.wait_until("answer of the shell", |screen| screen.contains("Raspberry Pi 3 Model B"));
     session.press(b"\x01x");
     let (status, screen) = session.end();
     assert!(status.success(), "{screen}");
@@ -123,9 +48,9 @@ fn settings_and_a_key_reach_the_node() {
     std::fs::write(&config, "[node]\nname = \"from-a-file\"\n").unwrap();
     let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &key]).status().unwrap();
     assert!(made.success());
-    let mut session = Session::start(&["--no-build", "--config", &config, "--ssh-key", &format!("{key}.pub")]);
-    session.wait_for_boot();
-    session.wait_for("prompt with the name", |screen| screen.contains("from-a-file> "));
+    let mut session = start(&["--config", &config, "--ssh-key", &format!("{key}.pub")]);
+    wait_for_boot(&session);
+    session.wait_until("prompt with the name", |screen| screen.contains("from-a-file> "));
     // As the tool says, with the key.
     let screen = session.screen();
     let line = screen.lines().find_map(|line| line.split_once("ssh -p ")).unwrap().1;
@@ -143,11 +68,11 @@ fn settings_and_a_key_reach_the_node() {
 
 #[test]
 fn a_crash_report_gets_its_names_while_it_passes() {
-    let mut session = Session::start(&["--no-build"]);
-    session.wait_for_boot();
-    session.wait_for("prompt", |screen| screen.contains("> "));
+    let mut session = start(&[]);
+    wait_for_boot(&session);
+    session.wait_until("prompt", |screen| screen.contains("> "));
     session.press(b"debug crash panic\r");
-    session.wait_for("restart", |screen| screen.contains("*** restarting"));
+    session.wait_until("restart", |screen| screen.contains("*** restarting"));
     session.press(b"\x01x");
     let (_, screen) = session.end();
     let frame = screen.lines().find(|line| line.trim_start().starts_with("#0 0x"));
@@ -156,9 +81,9 @@ fn a_crash_report_gets_its_names_while_it_passes() {
 
 #[test]
 fn a_killed_qemu_is_an_error_and_the_terminal_survives() {
-    let session = Session::start(&["--no-build"]);
-    session.wait_for_boot();
-    kill(session.qemu(), Signal::SIGKILL).unwrap();
+    let mut session = start(&[]);
+    wait_for_boot(&session);
+    signal(&session.qemu(), Signal::SIGKILL);
     let (status, screen) = session.end();
     assert_eq!(status.code(), Some(1), "{screen}");
     assert!(screen.contains("error: QEMU ended with signal: 9"), "{screen}");
@@ -166,13 +91,13 @@ fn a_killed_qemu_is_an_error_and_the_terminal_survives() {
 
 #[test]
 fn a_terminated_tool_takes_its_node_along() {
-    let session = Session::start(&["--no-build"]);
-    session.wait_for_boot();
+    let mut session = start(&[]);
+    wait_for_boot(&session);
     let qemu = session.qemu();
-    kill(Pid::from_raw(i32::try_from(session.child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    session.signal(Signal::SIGTERM);
     let (status, screen) = session.end();
     assert_eq!(status.code(), Some(130), "{screen}");
-    assert!(kill(qemu, None).is_err(), "QEMU still runs");
+    assert!(!is_running(&qemu), "QEMU still runs");
 }
 
 #[test]
@@ -188,8 +113,8 @@ fn a_wrong_argument_for_qemu_is_told_in_its_words() {
 
 #[test]
 fn another_board_boots_too_and_one_that_does_not_exist_is_refused() {
-    let mut session = Session::start(&["--no-build", "--machine", "raspi4b"]);
-    session.wait_for("banner of the board", |screen| screen.contains("on Raspberry Pi 4 Model B"));
+    let mut session = start(&["--machine", "raspi4b"]);
+    session.wait_until("banner of the board", |screen| screen.contains("on Raspberry Pi 4 Model B"));
     session.press(b"\x01x");
     let (status, screen) = session.end();
     assert!(status.success(), "{screen}");

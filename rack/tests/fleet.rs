@@ -1,48 +1,18 @@
 //! Many nodes by the commands that a user has: found, asked, told; and named when they do not answer.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
-
-/// Where this test's racks are.
-struct Racks(tempfile::TempDir);
-
-impl Racks {
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rack"));
-        // An agent or keys of whoever runs the test are none of its business.
-        command.env("XDG_RUNTIME_DIR", self.0.path()).env("HOME", self.0.path()).env_remove("SSH_AUTH_SOCK");
-        command.args(arguments).stdin(Stdio::null()).output().unwrap()
-    }
-
-    /// Runs a command and returns its exit status, what it printed, and what it complained of.
-    fn say(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
-        let output = self.run(arguments);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let (_, out, errors) = self.say(arguments);
-        serde_json::from_str(&out).map_err(|error| format!("{arguments:?}: {error}: {out}{errors}")).unwrap()
-    }
-}
-
-impl Drop for Racks {
-    fn drop(&mut self) {
-        self.run(&["down", "--all"]);
-    }
-}
+use tests::lab::say;
+use tests::tool::{Racks, signal, until};
 
 #[test]
 fn a_rack_is_listed_told_and_its_dead_are_named() {
-    qemu::build::kernel(&mut |_| ()).unwrap();
-    let racks = Racks(tempfile::Builder::new().prefix("f").tempdir().unwrap());
-    let up = racks.run(&["up", "3", "--rack", "a", "--name", "web", "--no-build", "--append", "workload=cpu:load=5%"]);
-    assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+    let racks = Racks::new(env!("CARGO_BIN_EXE_rack"));
+    racks.succeed(&["up", "3", "--rack", "a", "--name", "web", "--no-build", "--append", "workload=cpu:load=5%"]);
 
     let list = racks.json(&["ls", "--rack", "a", "--json"]);
     assert_eq!(list["warnings"], Value::Array(vec![]), "{list}");
@@ -55,12 +25,10 @@ fn a_rack_is_listed_told_and_its_dead_are_named() {
     }
 
     // The key that `up` has made is this user's alone.
-    let key = racks.0.path().join("minipirack/a/ssh_key");
+    let key = racks.place("a").join("ssh_key");
     assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
-    let (status, out, errors) = racks.say(&["run", "--rack", "a", "--all", "workload", "stop", "cpu"]);
-    assert_eq!(status, Some(0), "{out}{errors}");
-    let (status, out, _) = racks.say(&["run", "--rack", "a", "--all", "status"]);
-    assert_eq!(status, Some(0));
+    racks.succeed(&["run", "--rack", "a", "--all", "workload", "stop", "cpu"]);
+    let out = racks.succeed(&["run", "--rack", "a", "--all", "status"]);
     for name in ["web-1", "web-2", "web-3"] {
         let line = out.lines().find(|line| line.starts_with(name) && line.contains("| name")).unwrap();
         assert!(line.ends_with(name), "{out}");
@@ -78,7 +46,7 @@ fn a_rack_is_listed_told_and_its_dead_are_named() {
     assert_eq!(targets.as_array().unwrap().len(), 3, "{targets}");
     assert_eq!(targets[0]["labels"]["instance"], "web-1");
     // Prometheus understands what is written for it.
-    let monitoring = racks.0.path().join("monitoring");
+    let monitoring = racks.path("monitoring");
     std::fs::create_dir(&monitoring).unwrap();
     let configuration = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/monitoring/prometheus.yml");
     std::fs::copy(configuration, monitoring.join("prometheus.yml")).unwrap();
@@ -89,13 +57,11 @@ fn a_rack_is_listed_told_and_its_dead_are_named() {
         let said = String::from_utf8_lossy(&[checked.stdout, checked.stderr].concat()).into_owned();
         assert!(checked.status.success() && !said.contains("does not exist"), "{said}");
     } else {
-        let what = "NOT TESTED (needs the package prometheus): its configuration with the targets of a rack";
-        // When standard error is closed, nobody listens.
-        let _ = writeln!(io::stderr(), "{what}");
+        say("NOT TESTED (needs the package prometheus): its configuration with the targets of a rack");
     }
 
     // A host key that is not the rack's is refused.
-    let known = racks.0.path().join("minipirack/a/known_hosts");
+    let known = racks.place("a").join("known_hosts");
     let good = std::fs::read_to_string(&known).unwrap();
     std::fs::write(&known, good.replace("web-1 ", "web-0 ").replace("web-2 ", "web-1 ")).unwrap();
     let (status, _, errors) = racks.say(&["run", "--rack", "a", "1", "status"]);
@@ -103,13 +69,8 @@ fn a_rack_is_listed_told_and_its_dead_are_named() {
     std::fs::write(&known, good).unwrap();
 
     // A node dies: it is named, and the others are served.
-    let status = racks.json(&["ps", "--rack", "a", "--json"]);
-    let pid = status[0]["nodes"][2]["pid"].to_string();
-    assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while racks.json(&["ps", "--rack", "a", "--json"])[0]["nodes"][2]["state"] != "ended" {
-        assert!(std::time::Instant::now() < deadline, "the end of web-3 is not seen");
-    }
+    signal(&racks.nodes("a")[2]["pid"], Signal::SIGKILL);
+    until("the end of web-3", || (racks.nodes("a")[2]["state"] == "ended").then_some(()));
     let (status, out, errors) = racks.say(&["run", "--rack", "a", "--all", "status"]);
     assert_eq!(status, Some(1));
     assert!(
@@ -123,8 +84,7 @@ fn a_rack_is_listed_told_and_its_dead_are_named() {
 
     racks.run(&["down", "--rack", "a"]);
     assert!(!key.exists());
-    let read_only = racks.run(&["up", "1", "--rack", "b", "--read-only", "--no-build"]);
-    assert!(read_only.status.success(), "{}", String::from_utf8_lossy(&read_only.stderr));
+    racks.succeed(&["up", "1", "--rack", "b", "--read-only", "--no-build"]);
     let (status, _, errors) = racks.say(&["run", "--rack", "b", "1", "status"]);
     assert!(status == Some(1) && errors.contains("read-only"), "{errors}");
     assert!(racks.say(&["run", "--rack", "a", "1", "status"]).2.contains("rack a is not up"));

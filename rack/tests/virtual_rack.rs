@@ -5,68 +5,12 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::thread;
-use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Where this test's racks are: other racks of the user are none of its business.
-struct Racks(tempfile::TempDir);
-
-impl Racks {
-    fn rack(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rack"));
-        command.args(arguments).env("XDG_RUNTIME_DIR", self.0.path()).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.rack(arguments).output().unwrap()
-    }
-
-    /// Runs a command that has to succeed, and returns what it printed.
-    fn succeed(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Runs a command that has to fail, and returns why it did.
-    fn fail(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(!output.status.success(), "{arguments:?} succeeds");
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    fn status(&self, rack: &str) -> Value {
-        let racks: Value = serde_json::from_str(&self.succeed(&["ps", "--json"])).unwrap();
-        racks.as_array().unwrap().iter().find(|status| status["rack"] == rack).unwrap().clone()
-    }
-
-    fn nodes(&self, rack: &str) -> Vec<Value> {
-        self.status(rack)["nodes"].as_array().unwrap().clone()
-    }
-}
-
-impl Drop for Racks {
-    fn drop(&mut self) {
-        self.run(&["down", "--all"]);
-    }
-}
-
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = look() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
+use tests::tool::{PATIENCE, Racks, is_running, signal, until};
 
 fn connect(node: &Value, port: u16) -> TcpStream {
     let forwards = node["forwards"].as_array().unwrap();
@@ -82,15 +26,6 @@ fn get(node: &Value, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
-}
-
-fn kill(pid: &Value) {
-    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
-}
-
-/// Returns whether a process runs; a zombie does not.
-fn is_running(pid: &Value) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 /// Returns whether an ICMP packet from one address to another is in a capture.
@@ -113,9 +48,8 @@ fn has_ping(file: &Path, from: Ipv4Addr, to: Ipv4Addr) -> bool {
 
 #[test]
 fn a_rack_is_started_used_broken_and_ended() {
-    qemu::build::kernel(&mut |_| ()).unwrap();
-    let racks = Racks(tempfile::Builder::new().prefix("r").tempdir().unwrap());
-    let pcap = racks.0.path().join("pcap");
+    let racks = Racks::new(env!("CARGO_BIN_EXE_rack"));
+    let pcap = racks.path("pcap");
     let pcap_text = pcap.to_str().unwrap();
 
     // A server on this machine that the nodes report to.
@@ -171,7 +105,7 @@ fn a_rack_is_started_used_broken_and_ended() {
     until("web-3.pcap", || has_ping(&pcap.join("web-3.pcap"), address(1), address(3)).then_some(()));
     assert!(!has_ping(&pcap.join("web-3.pcap"), address(1), address(2)), "what was not for web-3 came to it");
 
-    let mut console = racks.rack(&["console", "--rack", "a", "web-2"]);
+    let mut console = racks.command(&["console", "--rack", "a", "web-2"]);
     let mut console = console.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     console.stdin.take().unwrap().write_all(b"status\n").unwrap();
     let said = console.wait_with_output().unwrap();
@@ -180,7 +114,7 @@ fn a_rack_is_started_used_broken_and_ended() {
     assert!(racks.fail(&["console", "--rack", "a", "4"]).contains("there are web-1, web-2, web-3"));
 
     // A node dies.
-    kill(&nodes[2]["pid"]);
+    signal(&nodes[2]["pid"], Signal::SIGKILL);
     until("the end of web-3", || (racks.nodes("a")[2]["state"] == "ended").then_some(()));
     let table = racks.succeed(&["ps", "--rack", "a"]);
     assert!(table.contains("web-3: QEMU ended with signal: 9"), "{table}");
@@ -193,11 +127,11 @@ fn a_rack_is_started_used_broken_and_ended() {
     let qemu = &other["nodes"][0]["pid"];
     assert_eq!([0, 1].map(|at| other["nodes"][at]["name"].as_str().unwrap()), ["pi-123456", "pi-123457"]);
     assert!(is_running(qemu));
-    kill(&other["pid"]);
+    signal(&other["pid"], Signal::SIGKILL);
     until("the end of rack b's QEMU", || (!is_running(qemu)).then_some(()));
     assert!(racks.succeed(&["ps"]).contains("rack b has crashed"));
-    let ended = racks.run(&["down", "--rack", "b"]);
-    assert!(ended.status.success() && String::from_utf8_lossy(&ended.stderr).contains("had crashed"));
+    let (status, _, said) = racks.say(&["down", "--rack", "b"]);
+    assert!(status == Some(0) && said.contains("had crashed"), "{said}");
 
     // The first one is still there, and ends with all it has.
     let left = racks.status("a");
@@ -207,8 +141,8 @@ fn a_rack_is_started_used_broken_and_ended() {
     for pid in pids {
         until("the end of rack a", || (!is_running(pid)).then_some(()));
     }
-    assert!(!racks.0.path().join("minipirack/a").exists());
-    let again = racks.run(&["down", "--rack", "a"]);
-    assert!(again.status.success() && String::from_utf8_lossy(&again.stderr).contains("rack a is not up"));
+    assert!(!racks.place("a").exists());
+    let (status, _, said) = racks.say(&["down", "--rack", "a"]);
+    assert!(status == Some(0) && said.contains("rack a is not up"), "{said}");
     assert!(racks.fail(&["ps", "--rack", "a"]).contains("rack a is not up"));
 }

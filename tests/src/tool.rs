@@ -105,16 +105,19 @@ impl Racks {
         self.status(rack)["nodes"].as_array().unwrap().clone()
     }
 
-    /// Returns the processes that were started with a path of this test: QEMUs, and what else a rack needs.
+    /// Returns the processes of this test that the tool has started and that still run: supervisors, QEMUs, and what else a rack
+    /// needs. They have the tool's environment.
     #[must_use]
     pub fn processes(&self) -> Vec<String> {
-        let needle = format!("{}/", self.directory.path().display());
+        let needle = format!("XDG_RUNTIME_DIR={}\0", self.directory.path().display());
         let processes = fs::read_dir("/proc").unwrap().flatten();
         let lines = processes.filter_map(|process| {
+            let environment = fs::read(process.path().join("environ")).ok()?;
+            String::from_utf8_lossy(&environment).contains(&needle).then_some(())?;
             let line = fs::read(process.path().join("cmdline")).ok()?;
             Some(String::from_utf8_lossy(&line).replace('\0', " "))
         });
-        lines.filter(|line| line.contains(&needle)).collect()
+        lines.collect()
     }
 }
 
