@@ -36,7 +36,7 @@ mod top;
 
 pub(crate) use self::blink::{Options as BlinkOptions, blink};
 pub(crate) use self::dial::{Options as DialOptions, dial};
-pub(crate) use self::interrupt::Interrupt;
+pub(crate) use self::interrupt::{Interrupt, STATUS as INTERRUPTED};
 pub(crate) use self::lan::plain;
 pub(crate) use self::logs::{Options as LogsOptions, logs};
 pub(crate) use self::look::Look;

@@ -10,7 +10,7 @@ use std::thread;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use tests::tool::{PATIENCE, Racks, is_running, signal, until};
+use tests::tool::{PATIENCE, Racks, Session, is_running, signal, until};
 
 fn connect(node: &Value, port: u16) -> TcpStream {
     let forwards = node["forwards"].as_array().unwrap();
@@ -145,4 +145,30 @@ fn a_rack_is_started_used_broken_and_ended() {
     let (status, _, said) = racks.say(&["down", "--rack", "a"]);
     assert!(status == Some(0) && said.contains("rack a is not up"), "{said}");
     assert!(racks.fail(&["ps", "--rack", "a"]).contains("rack a is not up"));
+}
+
+#[test]
+fn ctrl_c_while_a_rack_starts_leaves_nothing() {
+    let racks = Racks::new(env!("CARGO_BIN_EXE_rack"));
+    for moment in ["the directory", "the supervisor", "a QEMU", "a node that is up"] {
+        let mut session = Session::start(&mut racks.command(&["up", "3", "--rack", "c", "--no-build"]));
+        let has_come = || match moment {
+            "the directory" => racks.place("c").exists(),
+            "the supervisor" => racks.place("c").join("control").exists(),
+            "a QEMU" => racks.processes().iter().any(|line| line.contains("kernel8.img")),
+            _ => ["1 of 3 nodes", "2 of 3 nodes"].iter().any(|text| session.screen().contains(text)),
+        };
+        until(moment, || has_come().then_some(()));
+        session.signal(Signal::SIGINT);
+        let (status, said) = session.end();
+        assert_eq!(status.code(), Some(130), "at {moment}: {said}");
+        assert!(said.contains("rack c is down") && !said.contains("console: cargo run"), "at {moment}: {said}");
+        assert!(racks.processes().is_empty(), "at {moment}: {:?}", racks.processes());
+        assert!(!racks.place("c").exists(), "at {moment}: its directory is left");
+        assert!(racks.fail(&["ps", "--rack", "c"]).contains("rack c is not up"));
+    }
+    // Its name is free.
+    racks.succeed(&["up", "1", "--rack", "c", "--no-build"]);
+    racks.succeed(&["down", "--rack", "c"]);
+    until("the end of rack c", || racks.processes().is_empty().then_some(()));
 }

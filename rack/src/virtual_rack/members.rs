@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ pub(super) struct Members {
     plan: Plan,
     nodes: Vec<Member>,
     is_ending: AtomicBool,
+    /// Read from before a QEMU is started until it is where [`end`](Self::end) finds it.
+    launch: RwLock<()>,
 }
 
 struct Member {
@@ -78,7 +80,7 @@ impl Members {
             Ok(Member { number, forwards, life })
         });
         let nodes = nodes.collect::<Result<_>>()?;
-        Ok(Self { plan, nodes, is_ending: AtomicBool::new(false) })
+        Ok(Self { plan, nodes, is_ending: AtomicBool::new(false), launch: RwLock::new(()) })
     }
 
     /// Starts all nodes, as many at a time as this machine has cores: a node that boots needs one. Returns when each is up, or
@@ -106,16 +108,16 @@ impl Members {
         let begin = Instant::now();
         let mac = Plan::mac(member.number);
         wiring.leases.reserve(mac, Plan::address(member.number));
-        let node = Arc::new(Node::start(qemu, self.config(member.number, place, &wiring.switch)?)?);
-        node.console().keep(CONSOLE_KEPT);
-        {
-            let mut life = member.life();
-            // Whoever ends the rack ends what it finds here.
+        let node = {
+            let _launch = self.launch.read().unwrap_or_else(PoisonError::into_inner);
             if self.is_ending() {
                 return Ok(());
             }
-            life.node = Some(node.clone());
-        }
+            let node = Arc::new(Node::start(qemu, self.config(member.number, place, &wiring.switch)?)?);
+            node.console().keep(CONSOLE_KEPT);
+            member.life().node = Some(node.clone());
+            node
+        };
         let deadline = begin + START_TIMEOUT;
         let may_go_on = || !self.is_ending() && matches!(node.try_wait(), Ok(None));
         let mut address = None;
@@ -236,9 +238,11 @@ impl Members {
         member.life().node.clone()
     }
 
-    /// Ends every node, all at the same time, and keeps others from being started.
+    /// Ends every node, all at the same time, and keeps others from being started. One that is just being started is waited for:
+    /// its QEMU would be left, and write to a directory that is gone.
     pub(super) fn end(&self) {
-        self.is_ending.store(true, Ordering::SeqCst);
+        self.is_ending.store(true, Ordering::Release);
+        let _launch = self.launch.write().unwrap_or_else(PoisonError::into_inner);
         thread::scope(|scope| {
             for member in &self.nodes {
                 let node = member.life().node.take();
@@ -251,8 +255,8 @@ impl Members {
     }
 
     fn is_ending(&self) -> bool {
-        // In one order with the places of the nodes, see `start_one`.
-        self.is_ending.load(Ordering::SeqCst)
+        // What must not be missed is ordered by `launch`.
+        self.is_ending.load(Ordering::Acquire)
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,25 +42,42 @@ pub(crate) struct Options {
 pub(crate) fn supervise(options: &Options) -> Result<ExitCode> {
     // No terminal's Ctrl-C or end is ours.
     setsid().context("a session of its own")?;
+    let orders = Orders::catch()?;
     let place = Place::of(&options.rack)?;
     let plan = Plan::read(&fs::read(place.plan())?)?;
-    run(&place, plan)?;
+    run(&place, plan, orders)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a rack is told: to end, by a signal, or by who waits at a stream for the answer.
+pub(super) struct Orders {
+    sender: Sender<Option<UnixStream>>,
+    receiver: Receiver<Option<UnixStream>>,
+}
+
+impl Orders {
+    /// Catches signals from now on. Once in a process.
+    ///
+    /// # Errors
+    /// When they are caught already.
+    pub(super) fn catch() -> Result<Self> {
+        let (sender, receiver) = mpsc::channel();
+        let signalled = sender.clone();
+        ctrlc::set_handler(move || {
+            // The other end is gone only when the program is ending anyway.
+            let _ = signalled.send(None);
+        })
+        .context("signals can't be caught")?;
+        Ok(Self { sender, receiver })
+    }
 }
 
 /// Runs a rack until it is told to end: by a command, or a signal. Only for who has its lock; the directory is gone in the end.
 ///
 /// # Errors
 /// When the network can't be made. What happens to single nodes is in the status.
-pub(super) fn run(place: &Place, plan: Plan) -> Result<()> {
-    let (end, ended) = mpsc::channel::<Option<UnixStream>>();
-    let signalled = end.clone();
-    ctrlc::set_handler(move || {
-        // The other end is gone only when the program is ending anyway.
-        let _ = signalled.send(None);
-    })
-    .context("signals can't be caught")?;
-
+pub(super) fn run(place: &Place, plan: Plan, orders: Orders) -> Result<()> {
+    let Orders { sender: end, receiver: ended } = orders;
     let qemu = Qemu::find()?;
     let (wiring, members) = connect(place, plan.clone())?;
     let rack = Arc::new(Rack { begin: Instant::now(), place: place.clone(), plan, wiring, members });

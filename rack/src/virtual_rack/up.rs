@@ -6,20 +6,22 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use qemu::{Machine, NicKind, Qemu};
 
 use super::keys::{self, Keys};
 use super::place::{Place, RackName};
 use super::plan::{NODES_MAX, Plan};
-use super::protocol::{self, Request, State, Status};
+use super::protocol::{self, State, Status};
+use super::supervisor::Orders;
 use super::{ps, supervisor};
+use crate::fleet::{INTERRUPTED, Interrupt};
 use crate::node_files::NodeFiles;
 use crate::progress::{self, Progress, say};
 
@@ -27,8 +29,8 @@ use crate::progress::{self, Progress, say};
 const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(100);
-/// What a shell shows for a program that Ctrl-C ended: 128 + SIGINT.
-const INTERRUPTED: u8 = 130;
+/// How long a supervisor that was told to end may take: QEMUs that are just being started are waited for.
+const END_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How a rack is started.
 #[derive(Clone, Debug, Args)]
@@ -97,6 +99,9 @@ pub(crate) fn up(options: &Options) -> Result<ExitCode> {
         Progress::start("building the image").follow(|line| qemu::build::kernel(line))?
     };
     let Some(lock) = place.lock()? else { bail!(is_up(&place)) };
+    // Before there is anything that Ctrl-C would leave behind.
+    let catch =
+        if options.foreground { Catch::Orders(Orders::catch()?) } else { Catch::Interrupt(Interrupt::catch()?) };
     place.make()?;
     let plan = options.plan(&place, built.image, archive.bytes.is_some())?;
     if let Some(bytes) = archive.bytes {
@@ -108,7 +113,18 @@ pub(crate) fn up(options: &Options) -> Result<ExitCode> {
     if let Some(secret) = archive.rack_secret {
         write_private(&place.known_hosts(), keys::known_hosts(&plan, &secret).as_bytes())?;
     }
-    if options.foreground { foreground(&place, plan, lock) } else { background(&place, &plan, lock) }
+    match catch {
+        Catch::Orders(orders) => foreground(&place, plan, lock, orders),
+        Catch::Interrupt(interrupt) => background(&place, &plan, lock, &interrupt),
+    }
+}
+
+/// Who is told of Ctrl-C.
+enum Catch {
+    /// The rack, in this process.
+    Orders(Orders),
+    /// `up`, which ends its supervisor.
+    Interrupt(Interrupt),
 }
 
 impl Options {
@@ -141,12 +157,10 @@ fn is_up(place: &Place) -> String {
     format!("rack {name} is up already: end it (`down --rack {name}`), or take another name (`--rack NAME`)")
 }
 
-/// Runs the supervisor as a process of its own, which takes over the lock, and waits until the nodes are up.
-fn background(place: &Place, plan: &Plan, lock: File) -> Result<ExitCode> {
+/// Runs the supervisor as a process of its own, which takes over the lock, and waits until the nodes are up. If they do not get there,
+/// nothing of the rack is left.
+fn background(place: &Place, plan: &Plan, lock: File, interrupt: &Interrupt) -> Result<ExitCode> {
     write_private(&place.plan(), &serde_json::to_vec(plan)?)?;
-    let is_interrupted = Arc::new(AtomicBool::new(false));
-    let handler = is_interrupted.clone();
-    ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed)).context("Ctrl-C can't be caught")?;
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(place.log())?;
     let mut supervisor = Command::new(env::current_exe().context("the path of this program")?)
         .args(["supervise", "--rack", &place.name().to_string()])
@@ -156,49 +170,75 @@ fn background(place: &Place, plan: &Plan, lock: File) -> Result<ExitCode> {
         .stderr(Stdio::from(log))
         .spawn()
         .context("the supervisor can't be started")?;
-    let waited = wait(place, Some(&mut supervisor), &is_interrupted);
-    if is_interrupted.load(Ordering::Relaxed) {
-        protocol::ask(place, &Request::Down)?;
-        say("interrupted; the rack is down");
-        return Ok(ExitCode::from(INTERRUPTED));
-    }
+    let waited = wait(place, Some((&mut supervisor, interrupt)));
+    let rack = place.name();
     match waited {
         Ok(status) => {
             show(&status)?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            // What is left of it after that is found by the next `up`.
-            let _ = protocol::ask(place, &Request::Down);
-            Err(error)
+            if interrupt.is_set() {
+                say("interrupted; ending what has been started");
+            }
+            let ended = end(place, &mut supervisor);
+            ended
+                .with_context(|| format!("{error:#}; rack {rack} may still be there: `down --rack {rack}` ends it"))?;
+            if !interrupt.is_set() {
+                return Err(error);
+            }
+            say(&format!("rack {rack} is down"));
+            Ok(ExitCode::from(INTERRUPTED))
         }
     }
 }
 
+/// Ends a supervisor, however far it is, and all that it has started.
+fn end(place: &Place, supervisor: &mut Child) -> Result<()> {
+    let pid = Pid::from_raw(i32::try_from(supervisor.id())?);
+    let deadline = Instant::now() + END_TIMEOUT;
+    if supervisor.try_wait()?.is_none() {
+        // A supervisor that does not yet catch it has started nothing.
+        kill(pid, Signal::SIGTERM).context("the rack's supervisor can't be told to end")?;
+    }
+    while supervisor.try_wait()?.is_none() {
+        if Instant::now() >= deadline {
+            supervisor.kill()?;
+            supervisor.wait()?;
+        }
+        thread::sleep(LOOK);
+    }
+    let Some(_lock) = place.lock()? else { bail!("somebody else has it now") };
+    place.clear()
+}
+
 /// Is the supervisor, and tells the user how far it is in a thread.
-fn foreground(place: &Place, plan: Plan, lock: File) -> Result<ExitCode> {
+fn foreground(place: &Place, plan: Plan, lock: File, orders: Orders) -> Result<ExitCode> {
     let there = place.clone();
-    thread::spawn(move || match wait(&there, None, &AtomicBool::new(false)).and_then(|status| show(&status)) {
+    thread::spawn(move || match wait(&there, None).and_then(|status| show(&status)) {
         Ok(()) => say("Ctrl-C ends the rack."),
         Err(error) => say(&format!("error: {error:#}\nCtrl-C ends the rack.")),
     });
-    supervisor::run(place, plan)?;
+    let result = supervisor::run(place, plan, orders);
+    // What is left when it could not even begin.
+    let cleared = place.clear();
     drop(lock);
+    result.and(cleared)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Waits until every node is up.
 ///
 /// # Errors
-/// When one is not, or the supervisor is gone.
-fn wait(place: &Place, mut supervisor: Option<&mut Child>, is_interrupted: &AtomicBool) -> Result<Status> {
+/// When one is not, the supervisor is gone, or the user has had enough.
+fn wait(place: &Place, mut supervisor: Option<(&mut Child, &Interrupt)>) -> Result<Status> {
     Progress::start("starting nodes").follow(|line| {
         let (begin, mut told) = (Instant::now(), usize::MAX);
         loop {
-            if is_interrupted.load(Ordering::Relaxed) {
+            if supervisor.as_ref().is_some_and(|(_, interrupt)| interrupt.is_set()) {
                 bail!("interrupted");
             }
-            if let Some(status) = supervisor.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+            if let Some(status) = supervisor.as_mut().and_then(|(child, _)| child.try_wait().ok().flatten()) {
                 let log = fs::read_to_string(place.log()).unwrap_or_default();
                 bail!("the rack's supervisor ended with {status}: {}", log.trim());
             }
