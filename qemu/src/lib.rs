@@ -18,6 +18,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`find`] | QEMU on this machine and its version |
+//! | [`namespace`] | a network that only some threads and programs see |
 //! | [`gateway`] | TCP ports of the host that lead to nodes at a switch |
 //! | [`install`] | QEMU from the system's package manager |
 //! | [`apt`] | where this machine gets its packages from |
@@ -43,6 +44,7 @@ pub mod find;
 pub mod firmware;
 pub mod gateway;
 pub mod install;
+pub mod namespace;
 pub mod node;
 pub mod peer;
 mod process;
@@ -56,6 +58,7 @@ pub use config::{Forward, Machine, Network, NicKind, NodeConfig, Protocol, Seria
 pub use console::{Console, Pattern, WaitError};
 pub use find::{Qemu, Version};
 pub use gateway::{Gateway, Target};
+pub use namespace::Namespace;
 pub use node::Node;
 pub use peer::Peer;
 pub use qmp::Qmp;

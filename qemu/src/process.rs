@@ -6,20 +6,19 @@
 //! signal: doing so between fork and exec would need unsafe code.
 
 use std::env;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
-use nix::sched::{CloneFlags, setns};
 use nix::unistd::geteuid;
+
+use crate::namespace::Namespace;
 
 struct Request {
     command: Command,
-    namespace: Option<File>,
+    namespace: Option<Namespace>,
     answer: mpsc::Sender<io::Result<Child>>,
 }
 
@@ -63,35 +62,24 @@ pub(crate) fn spawn(command: Command) -> io::Result<Child> {
         thread::spawn(move || {
             for Request { command, namespace, answer } in inbox {
                 // Nobody waits for the answer only when the asking thread was ended meanwhile.
-                let _ = answer.send(spawn_in(command, namespace.as_ref()));
+                let _ = answer.send(spawn_in(command, namespace));
             }
         });
         Mutex::new(requests)
     });
     let (answer, result) = mpsc::channel();
-    let namespace = own_namespace().ok();
+    let namespace = Namespace::current().ok();
     let gone = || io::Error::other("the thread that starts QEMU has ended");
     let request = Request { command, namespace, answer };
     spawner.lock().unwrap_or_else(PoisonError::into_inner).send(request).map_err(|_| gone())?;
     result.recv().map_err(|_| gone())?
 }
 
-fn spawn_in(mut command: Command, namespace: Option<&File>) -> io::Result<Child> {
-    let home = own_namespace();
-    let (Some(namespace), Ok(home)) = (namespace, home) else {
-        return command.spawn();
-    };
-    if namespace.metadata()?.ino() == home.metadata()?.ino() {
-        return command.spawn();
+fn spawn_in(mut command: Command, namespace: Option<Namespace>) -> io::Result<Child> {
+    match namespace {
+        Some(namespace) => namespace.visit(|| command.spawn())?,
+        None => command.spawn(),
     }
-    setns(namespace, CloneFlags::CLONE_NEWNET)?;
-    let child = command.spawn();
-    setns(&home, CloneFlags::CLONE_NEWNET)?;
-    child
-}
-
-fn own_namespace() -> io::Result<File> {
-    File::open("/proc/thread-self/ns/net")
 }
 
 fn setpriv() -> Option<PathBuf> {

@@ -9,7 +9,6 @@
 //!
 //! Elsewhere the node gets QEMU's user networking, where only TCP and UDP pass, through forwarded ports.
 
-use std::fs::File;
 use std::io::Write as _;
 use std::marker::PhantomData;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -17,7 +16,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
-use nix::sched::{CloneFlags, setns, unshare};
+use qemu::namespace::{self, Namespace, ip};
 
 use crate::packet::Mac;
 
@@ -45,7 +44,7 @@ pub enum Wire {
 #[derive(Debug)]
 pub struct Lab {
     wire: Wire,
-    former: Option<File>,
+    former: Option<Namespace>,
     /// A lab belongs to the thread that made it.
     not_send: PhantomData<*const ()>,
 }
@@ -87,8 +86,7 @@ impl Lab {
         if obstacle.is_some() {
             return Ok(Self { wire: Wire::User, former: None, not_send: PhantomData });
         }
-        let former = File::open("/proc/thread-self/ns/net").context("opening the network namespace")?;
-        unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace")?;
+        let former = Namespace::leave_for_new()?;
         let lab = Self { wire: Wire::Tap, former: Some(former), not_send: PhantomData };
         // No duplicate address detection on our side: the host's addresses work at once.
         std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").context("switching off DAD")?;
@@ -173,7 +171,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if let Some(former) = &self.former
-            && let Err(error) = setns(former, CloneFlags::CLONE_NEWNET)
+            && let Err(error) = former.enter()
         {
             say(&format!("can't return to the former network namespace: {error}"));
         }
@@ -194,22 +192,8 @@ pub fn say(line: &str) {
 
 /// Returns what stands in the way of a private network, if anything.
 fn obstacle() -> Option<&'static str> {
-    static OBSTACLE: OnceLock<Option<&'static str>> = OnceLock::new();
-    *OBSTACLE.get_or_init(|| {
-        if std::env::var_os("MINIPIRACK_USER_NETWORK").is_some() {
-            Some("MINIPIRACK_USER_NETWORK is set")
-        } else if !nix::unistd::geteuid().is_root() {
-            Some("not root")
-        } else if !std::path::Path::new("/dev/net/tun").exists() {
-            Some("no /dev/net/tun")
-        } else if Command::new("ip").arg("-V").output().is_err() {
-            Some("no ip command; install iproute2")
-        } else if std::thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET)).join().is_ok_and(|made| made.is_ok()) {
-            None
-        } else {
-            Some("no right to make a network namespace")
-        }
-    })
+    let is_unwanted = std::env::var_os("MINIPIRACK_USER_NETWORK").is_some();
+    if is_unwanted { Some("MINIPIRACK_USER_NETWORK is set") } else { namespace::obstacle() }
 }
 
 fn announce(obstacle: Option<&str>) {
@@ -218,13 +202,4 @@ fn announce(obstacle: Option<&str>) {
         None => say("network: a namespace with a tap device for each test, real clients"),
         Some(why) => say(&format!("network: QEMU's user networking ({why}); tests that need a wire do not run")),
     });
-}
-
-/// Runs `ip` in the calling thread's network.
-fn ip(arguments: &str) -> Result<()> {
-    let output = Command::new("ip").args(arguments.split(' ')).output().context("running ip")?;
-    if !output.status.success() {
-        bail!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(())
 }
