@@ -18,6 +18,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`find`] | QEMU on this machine and its version |
+//! | [`bridge`] | a bridge, taps and dnsmasq of Linux, for root |
 //! | [`namespace`] | a network that only some threads and programs see |
 //! | [`gateway`] | TCP ports of the host that lead to nodes at a switch |
 //! | [`install`] | QEMU from the system's package manager |
@@ -36,6 +37,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apt;
+pub mod bridge;
 pub mod build;
 pub mod config;
 pub mod console;
@@ -54,6 +56,7 @@ pub mod terminal_line;
 pub mod usb_nic;
 mod usbredir;
 
+pub use bridge::Bridge;
 pub use config::{Forward, Machine, Network, NicKind, NodeConfig, Protocol, Serial, UsbNet};
 pub use console::{Console, Pattern, WaitError};
 pub use find::{Qemu, Version};

@@ -8,6 +8,7 @@
 //! | `plan` | what a rack is made of |
 //! | `protocol` | what commands and the supervisor say to each other |
 //! | `supervisor` | the process that owns network and nodes |
+//! | `wiring` | what the nodes are plugged into: a switch in the supervisor, or a bridge of Linux |
 //! | `members` | the nodes: started one after the other, watched, ended together |
 //! | `activity` | how exact the nodes' timers are |
 //! | `probe` | whether a node answers |
@@ -24,6 +25,7 @@ pub(crate) mod protocol;
 mod ps;
 mod supervisor;
 mod up;
+mod wiring;
 
 pub(crate) use self::console::{Options as ConsoleOptions, console};
 pub(crate) use self::down::{Options as DownOptions, down};

@@ -108,16 +108,38 @@ impl Racks {
     /// Returns the processes of this test that the tool has started and that still run: supervisors, QEMUs, and what else a rack
     /// needs. They have the tool's environment.
     #[must_use]
-    pub fn processes(&self) -> Vec<String> {
+    pub fn pids(&self) -> Vec<u32> {
         let needle = format!("XDG_RUNTIME_DIR={}\0", self.directory.path().display());
+        let is_ours = |pid: &u32| {
+            // Empty for a zombie, and gone for one that has ended.
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            String::from_utf8_lossy(&environment).contains(&needle)
+        };
         let processes = fs::read_dir("/proc").unwrap().flatten();
-        let lines = processes.filter_map(|process| {
-            let environment = fs::read(process.path().join("environ")).ok()?;
-            String::from_utf8_lossy(&environment).contains(&needle).then_some(())?;
-            let line = fs::read(process.path().join("cmdline")).ok()?;
-            Some(String::from_utf8_lossy(&line).replace('\0', " "))
-        });
-        lines.collect()
+        processes.filter_map(|process| process.file_name().to_str()?.parse().ok()).filter(is_ours).collect()
+    }
+
+    /// Returns how these were started.
+    #[must_use]
+    pub fn processes(&self) -> Vec<String> {
+        let line = |pid| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        self.pids().into_iter().map(|pid| String::from_utf8_lossy(&line(pid)).replace('\0', " ")).collect()
+    }
+
+    /// Returns the tool with arguments, in the network namespace of a process.
+    #[must_use]
+    pub fn inside(&self, pid: &Value, arguments: &[&str]) -> Command {
+        let tool = self.command(arguments);
+        let mut command = Command::new("nsenter");
+        for (key, value) in tool.get_envs() {
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
+        }
+        command.args(["--target", &pid.to_string(), "--net", "--"]).arg(tool.get_program()).args(tool.get_args());
+        command.stdin(Stdio::null());
+        command
     }
 }
 

@@ -7,16 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use qemu::switch::Capture;
-use qemu::switch::dhcp::Leases;
-use qemu::{Gateway, Machine, Network, NicKind, Node, NodeConfig, Qemu, Switch, Target, UsbNet};
+use anyhow::Result;
+use qemu::{Machine, NicKind, Node, NodeConfig, Qemu, Target, UsbNet};
 
 use super::activity::Activity;
 use super::place::Place;
 use super::plan::{Plan, mac_text};
 use super::probe;
 use super::protocol::{Forwarded, NodeStatus, State};
+use super::wiring::Wiring;
 
 /// How long a node may take from QEMU's start until it answers, on a machine that is busy with fifteen others.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
@@ -56,22 +55,15 @@ struct Life {
     activity: Activity,
 }
 
-/// What nodes are plugged into.
-pub(super) struct Wiring {
-    pub(super) switch: Switch,
-    pub(super) leases: Leases,
-    pub(super) gateway: Gateway,
-}
-
 impl Members {
     /// Opens the ports that lead to the nodes; none of these is started yet.
     ///
     /// # Errors
     /// When the system has no more ports.
-    pub(super) fn new(plan: Plan, gateway: &Gateway) -> Result<Self> {
+    pub(super) fn new(plan: Plan, wiring: &Wiring) -> Result<Self> {
         let nodes = plan.numbers().map(|number| {
             let forward = |port: &u16| {
-                let host = gateway.forward(0, target(number, *port))?;
+                let host = wiring.forward(target(number, *port))?;
                 Ok(Forwarded { node_port: *port, host })
             };
             let forwards = plan.forward.iter().map(forward).collect::<Result<_>>()?;
@@ -106,32 +98,30 @@ impl Members {
     fn start_one(&self, member: &Member, qemu: &Qemu, place: &Place, wiring: &Wiring) -> Result<()> {
         member.life().state = State::Starting;
         let begin = Instant::now();
-        let mac = Plan::mac(member.number);
-        wiring.leases.reserve(mac, Plan::address(member.number));
         let node = {
             let _launch = self.launch.read().unwrap_or_else(PoisonError::into_inner);
             if self.is_ending() {
                 return Ok(());
             }
-            let node = Arc::new(Node::start(qemu, self.config(member.number, place, &wiring.switch)?)?);
+            let node = Arc::new(Node::start(qemu, self.config(member.number, place, wiring)?)?);
             node.console().keep(CONSOLE_KEPT);
             member.life().node = Some(node.clone());
             node
         };
         let deadline = begin + START_TIMEOUT;
         let may_go_on = || !self.is_ending() && matches!(node.try_wait(), Ok(None));
-        let mut address = None;
-        while address.is_none() && may_go_on() && Instant::now() < deadline {
-            address = wiring.leases.wait(mac, LOOK);
+        let mut has_address = false;
+        while !has_address && may_go_on() && Instant::now() < deadline {
+            has_address = wiring.wait_for_address(member.number, LOOK)?;
         }
-        if address.is_some() && probe::wait(&wiring.gateway, target(member.number, 0), deadline, may_go_on) {
+        if has_address && probe::wait(wiring, target(member.number, 0), deadline, may_go_on) {
             let mut life = member.life();
             life.up_after = Some(begin.elapsed());
             life.state = State::Up;
             return Ok(());
         }
         if may_go_on() {
-            let what = if address.is_some() { "does not answer" } else { "has asked for no address" };
+            let what = if has_address { "does not answer" } else { "has asked for no address" };
             let lines = node.console().last_lines(MESSAGE_LINES).join("\n  | ");
             anyhow::bail!("it {what} after {START_TIMEOUT:?}; its console says:\n  | {lines}");
         }
@@ -139,7 +129,7 @@ impl Members {
         Ok(())
     }
 
-    fn config(&self, number: u8, place: &Place, switch: &Switch) -> Result<NodeConfig> {
+    fn config(&self, number: u8, place: &Place, wiring: &Wiring) -> Result<NodeConfig> {
         let mut config = NodeConfig::new(&self.plan.image);
         config.machine = self.plan.board.parse::<Machine>()?;
         let kind: NicKind = self.plan.nic.parse().map_err(anyhow::Error::msg)?;
@@ -148,25 +138,18 @@ impl Members {
         config.initramfs = self.plan.archive.clone();
         config.has_slack = !self.plan.is_precise;
         config.run_parent = Some(place.directory().to_owned());
-        let mut path = switch.path().to_owned();
-        if let Some(directory) = &self.plan.pcap {
-            let file = directory.join(format!("{}.pcap", self.plan.name(number)));
-            let capture = Capture::create(&file).with_context(|| format!("{} can't be made", file.display()))?;
-            path = place.directory().join(format!("port-{number}"));
-            switch.plug(&path, capture)?;
-        }
-        config.network = Network::Stream { path };
+        wiring.plug(number, &mut config, place, &self.plan)?;
         Ok(config)
     }
 
     /// Watches QEMUs until the rack ends.
-    pub(super) fn watch(&self, switch: &Switch) {
+    pub(super) fn watch(&self, wiring: &Wiring) {
         for look in 0_u32.. {
             if self.is_ending() {
                 return;
             }
             if !self.plan.is_precise {
-                self.set_timers(switch);
+                self.set_timers(wiring);
             }
             for member in &self.nodes {
                 let mut life = member.life();
@@ -183,15 +166,13 @@ impl Members {
     }
 
     /// Has the timers of nodes that are up be as exact as [`activity`](super::activity) wants them.
-    fn set_timers(&self, switch: &Switch) {
-        let counts = switch.counts();
+    fn set_timers(&self, wiring: &Wiring) {
+        let frames_of = wiring.frames();
         let mut up = Vec::new();
         for member in &self.nodes {
             let mut life = member.life();
             if let (State::Up, Some(node)) = (life.state, life.node.clone()) {
-                let port = switch.port_of(Plan::mac(member.number)).and_then(|port| counts.get(&port));
-                let frames = port.map_or(0, |counts| counts.rx_frames + counts.tx_frames);
-                life.activity.look(frames, node.cpu_time().unwrap_or_default());
+                life.activity.look(frames_of(member.number), node.cpu_time().unwrap_or_default());
                 up.push((member, node, life.activity.is_busy()));
             }
         }

@@ -111,6 +111,11 @@ impl Place {
         self.directory.join("switch")
     }
 
+    /// What a bridge needs.
+    pub(crate) fn bridge(&self) -> PathBuf {
+        self.directory.join("bridge")
+    }
+
     /// What the supervisor has to say when nobody listens.
     pub(crate) fn log(&self) -> PathBuf {
         self.directory.join("log")
@@ -192,7 +197,7 @@ impl Place {
     /// # Errors
     /// When it can't be removed.
     pub(crate) fn clear(&self) -> Result<()> {
-        // Where the kernel does not end QEMU with its owner (no setpriv), this does.
+        // Where the kernel does not end programs with their owner (no setpriv), this does.
         for pid in users_of(&self.directory) {
             // It may have ended meanwhile.
             let _ = kill(pid, Signal::SIGKILL);
@@ -229,14 +234,14 @@ fn make_private(directory: &Path) -> Result<()> {
         .with_context(|| format!("{} can't be made", directory.display()))
 }
 
-/// Returns the processes of this user that were started with a path below `directory`: QEMUs.
+/// Returns the processes of this user that were started with such a path below `directory` as QEMUs and dnsmasq have.
 fn users_of(directory: &Path) -> Vec<Pid> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let needle = format!("{}/node-", directory.display());
+    let needles = ["node-", "bridge/"].map(|name| format!("{}/{name}", directory.display()));
     let is_user = |path: &Path| {
         let is_own = fs::metadata(path).is_ok_and(|metadata| metadata.uid() == geteuid().as_raw());
         let arguments = || fs::read(path.join("cmdline")).unwrap_or_default();
-        is_own && String::from_utf8_lossy(&arguments()).contains(&needle)
+        is_own && needles.iter().any(|needle| String::from_utf8_lossy(&arguments()).contains(needle))
     };
     let pids = processes.flatten().filter(|process| is_user(&process.path()));
     pids.filter_map(|process| process.file_name().to_str()?.parse().ok()).map(Pid::from_raw).collect()

@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) expose: Vec<u16>,
     /// Where the traffic is recorded.
     pub(crate) pcap: Option<PathBuf>,
+    /// Whether the nodes are at a bridge of Linux.
+    pub(crate) is_bridged: bool,
     /// Whether idle nodes keep exact time, at the cost of this machine's.
     pub(crate) is_precise: bool,
     /// The image.
@@ -112,6 +114,7 @@ pub(crate) mod tests {
             forward: vec![80],
             expose: Vec::new(),
             pcap: None,
+            is_bridged: false,
             is_precise: false,
             image: "/i".into(),
             archive: None,

@@ -1,11 +1,13 @@
-//! Whether a node answers: its health page is asked for, through the gateway.
+//! Whether a node answers: its health page is asked for, the way that commands take.
 
 use std::io::{Read, Write};
 use std::net::SocketAddrV4;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use qemu::{Gateway, Target};
+use qemu::Target;
+
+use super::wiring::Wiring;
 
 /// Port of a node's HTTP server.
 const HTTP: u16 = 80;
@@ -15,9 +17,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Waits until a node answers. Returns whether it did before `deadline`, and while `may_go_on`.
-pub(super) fn wait(gateway: &Gateway, target: Target, deadline: Instant, may_go_on: impl Fn() -> bool) -> bool {
+pub(super) fn wait(wiring: &Wiring, target: Target, deadline: Instant, may_go_on: impl Fn() -> bool) -> bool {
     while Instant::now() < deadline && may_go_on() {
-        if answers(gateway, target).unwrap_or(false) {
+        if answers(wiring, target).unwrap_or(false) {
             return true;
         }
         thread::sleep(PAUSE);
@@ -25,9 +27,9 @@ pub(super) fn wait(gateway: &Gateway, target: Target, deadline: Instant, may_go_
     false
 }
 
-fn answers(gateway: &Gateway, target: Target) -> anyhow::Result<bool> {
+fn answers(wiring: &Wiring, target: Target) -> anyhow::Result<bool> {
     let target = Target { address: SocketAddrV4::new(*target.address.ip(), HTTP), ..target };
-    let mut stream = gateway.connect(target)?;
+    let mut stream = wiring.connect(target)?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     stream.write_all(b"GET /health HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
     let mut start = [0; 5];

@@ -66,12 +66,24 @@ pub(crate) struct Status {
     pub(crate) board: String,
     /// The name of the nodes' NIC.
     pub(crate) nic: String,
+    /// What the nodes are plugged into.
+    pub(crate) network: Network,
     /// Where the traffic is recorded.
     pub(crate) pcap: Option<String>,
     /// Where nodes reach this machine.
     pub(crate) gateway: Ipv4Addr,
     /// By number.
     pub(crate) nodes: Vec<NodeStatus>,
+}
+
+/// What the nodes of a rack are plugged into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Network {
+    /// The supervisor's own switch.
+    Switch,
+    /// A bridge in the supervisor's network namespace.
+    Bridge,
 }
 
 /// A node of it.

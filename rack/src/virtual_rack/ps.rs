@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::place::{Place, RackName};
-use super::protocol::{self, NodeStatus, Status};
+use super::protocol::{self, Network, NodeStatus, Status};
 
 /// What is listed.
 #[derive(Clone, Debug, Args)]
@@ -65,9 +65,13 @@ fn gone(place: &Place) -> String {
 }
 
 fn heading(status: &Status) -> String {
-    let Status { rack, pid, uptime_s, board, nic, pcap, .. } = status;
+    let Status { rack, pid, uptime_s, board, nic, network, pcap, .. } = status;
+    let bridge = match network {
+        Network::Switch => String::new(),
+        Network::Bridge => format!(", on a bridge (`nsenter -t {pid} -n` enters its network)"),
+    };
     let pcap = pcap.as_ref().map(|directory| format!(", recorded in {directory}")).unwrap_or_default();
-    format!("rack {rack}: {board} with {nic}, for {uptime_s:.0} s, process {pid}{pcap}\n")
+    format!("rack {rack}: {board} with {nic}, for {uptime_s:.0} s, process {pid}{bridge}{pcap}\n")
 }
 
 /// Returns the nodes, one a line, and below what is wrong with them.
@@ -130,6 +134,7 @@ mod tests {
             uptime_s: 2.0,
             board: "raspi3b".into(),
             nic: "usb-net".into(),
+            network: Network::Switch,
             pcap: None,
             gateway: Ipv4Addr::new(10, 77, 0, 1),
             nodes: vec![node(1, State::Up, None), node(2, State::Ended, Some("QEMU ended with signal: 9"))],

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, Shutdown};
+use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,14 +14,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Args;
 use nix::unistd::setsid;
-use qemu::switch::Capture;
-use qemu::switch::dhcp::Leases;
-use qemu::{Console, Gateway, Qemu, Switch};
+use qemu::{Console, Qemu};
 
-use super::members::{self, Members, Wiring};
+use super::members::{self, Members};
 use super::place::{Place, RackName};
-use super::plan::{GATEWAY, PREFIX_LEN, Plan};
-use super::protocol::{self, Answer, Request, State, Status};
+use super::plan::{GATEWAY, Plan};
+use super::protocol::{self, Answer, Network, Request, State, Status};
+use super::wiring::Wiring;
 
 /// How long a client may take to say what it wants.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -79,7 +78,9 @@ impl Orders {
 pub(super) fn run(place: &Place, plan: Plan, orders: Orders) -> Result<()> {
     let Orders { sender: end, receiver: ended } = orders;
     let qemu = Qemu::find()?;
-    let (wiring, members) = connect(place, plan.clone())?;
+    // First: what is started from here on is in the rack's network namespace, if it has one.
+    let wiring = Wiring::new(place, &plan)?;
+    let members = Members::new(plan.clone(), &wiring)?;
     let rack = Arc::new(Rack { begin: Instant::now(), place: place.clone(), plan, wiring, members });
     let listener = UnixListener::bind(place.control()).context("the control socket can't be bound")?;
     let server = rack.clone();
@@ -89,7 +90,7 @@ pub(super) fn run(place: &Place, plan: Plan, orders: Orders) -> Result<()> {
         .name("start".into())
         .spawn(move || starter.members.start(&qemu, &starter.place, &starter.wiring))?;
     let watcher = rack.clone();
-    thread::Builder::new().name("watch".into()).spawn(move || watcher.members.watch(&watcher.wiring.switch))?;
+    thread::Builder::new().name("watch".into()).spawn(move || watcher.members.watch(&watcher.wiring))?;
 
     let asker = ended.recv().context("nobody can end the rack")?;
     rack.members.end();
@@ -111,22 +112,6 @@ struct Rack {
     plan: Plan,
     wiring: Wiring,
     members: Members,
-}
-
-fn connect(place: &Place, plan: Plan) -> Result<(Wiring, Members)> {
-    let switch = Switch::listen(&place.switch())?;
-    if let Some(directory) = &plan.pcap {
-        let file = directory.join("all.pcap");
-        let capture = Capture::create(&file).with_context(|| format!("{} can't be made", file.display()))?;
-        switch.record(Some(capture));
-    }
-    let leases = Leases::serve(&switch, Plan::subnet())?;
-    let gateway = Gateway::start(&switch, GATEWAY, PREFIX_LEN)?;
-    for port in &plan.expose {
-        gateway.expose(*port, (Ipv4Addr::LOCALHOST, *port).into())?;
-    }
-    let members = Members::new(plan, &gateway)?;
-    Ok((Wiring { switch, leases, gateway }, members))
 }
 
 /// Answers commands, each in a thread of its own.
@@ -165,7 +150,7 @@ impl Rack {
                     return protocol::send(&mut stream, &refusal(&status, &node, "network"));
                 };
                 protocol::send(&mut stream, &Answer::Done)?;
-                self.wiring.gateway.join(stream, members::target(found.number, port))
+                self.wiring.join(stream, members::target(found.number, port))
             }
         }
     }
@@ -178,6 +163,7 @@ impl Rack {
             uptime_s: (self.begin.elapsed().as_secs_f64() * 10.0).round() / 10.0,
             board: self.plan.board.clone(),
             nic: self.plan.nic.clone(),
+            network: if self.plan.is_bridged { Network::Bridge } else { Network::Switch },
             pcap: pcap.map(|directory| directory.display().to_string()),
             gateway: GATEWAY,
             nodes: self.members.status(),

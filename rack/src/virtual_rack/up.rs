@@ -65,7 +65,11 @@ pub(crate) struct Options {
     /// TCP ports of 127.0.0.1 that nodes reach at the gateway, 10.77.0.1: a broker, a syslog server.
     #[arg(long, value_name = "PORT,...", value_delimiter = ',')]
     expose: Vec<u16>,
-    /// Records the traffic in this directory for Wireshark: of each node, and all of it.
+    /// Plugs the nodes into a bridge of Linux, with tap interfaces and dnsmasq, in a network namespace of its own; needs root. As `ps`
+    /// says, other programs can enter it: `nsenter -t PROCESS -n ping 10.77.0.11`.
+    #[arg(long)]
+    bridge: bool,
+    /// Records the traffic in this directory for Wireshark: of each node, and all of it (not with --bridge).
     #[arg(long, value_name = "DIRECTORY")]
     pcap: Option<PathBuf>,
     /// Keeps the timers of all nodes exact. Otherwise only those of nodes that have been busy for a second are, and when more than
@@ -85,6 +89,9 @@ pub(crate) fn up(options: &Options) -> Result<ExitCode> {
     let place = Place::of(&options.rack)?;
     if place.lock()?.is_none() {
         bail!(is_up(&place));
+    }
+    if options.bridge {
+        qemu::bridge::require()?;
     }
     let own = if options.read_only { None } else { Keys::make()? };
     let archive = options.node_files.pack(&options.append, own.as_ref().map(|own| &own.for_nodes))?;
@@ -145,6 +152,7 @@ impl Options {
             forward,
             expose: self.expose.clone(),
             pcap: pcap.transpose()?,
+            is_bridged: self.bridge,
             is_precise: self.precise,
             image: fs::canonicalize(image)?,
             archive: has_archive.then(|| place.archive()),
