@@ -180,3 +180,33 @@ fn programs_of_this_process_connect_without_a_port() {
     drop(lab);
     assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
 }
+
+#[test]
+fn a_node_beyond_the_limit_is_refused_at_once_and_the_others_go_on() {
+    let lab = Lab::new();
+    lab.serve(7, echo);
+    // Here the second gateway, whose places are taken by what stands for nodes.
+    let connect = || {
+        let stream = lab.ours.connect(Lab::target(7)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    };
+    let is_served = |mut stream: &UnixStream, byte: u8| {
+        let mut got = [0];
+        stream.write_all(&[byte]).is_ok() && stream.read_exact(&mut got).is_ok() && got == [byte]
+    };
+    let mut streams: Vec<_> = (0..CONNECTIONS_LIMIT).map(|_| connect()).collect();
+    for (stream, byte) in streams.iter().zip(0..) {
+        assert!(is_served(stream, byte), "connection {byte} of {CONNECTIONS_LIMIT}");
+    }
+    let start = Instant::now();
+    assert!(!is_served(&connect(), 1), "one more is served");
+    assert!(start.elapsed() < CONNECT_TIMEOUT, "it is not refused, but given up");
+    assert!(streams.iter().all(|stream| is_served(stream, 2)), "one of the others has ended");
+    // A place that is given back is taken by the next.
+    drop(streams.pop());
+    let deadline = Instant::now() + PATIENCE;
+    while !is_served(&connect(), 3) {
+        assert!(Instant::now() < deadline, "the place is not given back");
+    }
+}
