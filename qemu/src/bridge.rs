@@ -62,7 +62,8 @@ pub type Frames = BTreeMap<String, u64>;
 pub fn require() -> Result<()> {
     if let Some(obstacle) = namespace::obstacle() {
         bail!(
-            "a bridge needs root, /dev/net/tun and iproute2 ({obstacle}); the switch that racks have without --bridge needs none"
+            "a bridge needs root (sudo), /dev/net/tun and iproute2, and there is: {obstacle}; the switch that racks have without \
+             --bridge needs none of these"
         );
     }
     if std::process::Command::new(DNSMASQ).arg("--version").stdout(Stdio::null()).status().is_err() {
