@@ -24,8 +24,7 @@ const MAC: Mac = [2, 0, 0, 0, 0, 0x77];
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 200);
 const NODE_MAC: Mac = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 const NODE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 11);
-/// After which a node has all its addresses, in seconds: with each that comes it forgets its neighbours, and answers nobody until it
-/// hears of them again.
+/// After which a node has all its addresses and has said what it announces, in seconds.
 const SETTLED_S: f64 = 6.0;
 /// What the node's clock is exact to.
 const TICK: Duration = Duration::from_millis(1);
