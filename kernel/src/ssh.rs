@@ -31,8 +31,8 @@ const PORT: u16 = 22;
 /// Bytes of each socket's buffers: what is typed is little, what is shown some more.
 const RX_LEN: usize = 4096;
 const TX_LEN: usize = 8192;
-/// How long a client may take to log in, and a user to type something.
-const LIMITS: Limits = Limits { login: Duration::from_secs(10), idle: Duration::from_secs(600) };
+/// How long a client may take to log in.
+const LOGIN: Duration = Duration::from_secs(10);
 /// How long a client may take to close its connection after we have.
 const GOODBYE: Duration = Duration::from_millis(500);
 /// What is said before a login when there can't be one.
@@ -42,6 +42,7 @@ const READ_ONLY_BANNER: &str =
 /// The server: what its connections share.
 pub(crate) struct Server {
     settings: Settings,
+    limits: Limits,
     guard: RefCell<Guard>,
     random: RefCell<Random>,
     /// Tells the connection at each place to go.
@@ -82,6 +83,7 @@ pub(crate) fn prepare(
     let banner = if accepted.is_empty() { READ_ONLY_BANNER } else { "" };
     let server = Server {
         settings: Settings::new(host_key, accepted.leak(), banner),
+        limits: Limits { login: LOGIN, idle: Duration::from_secs(config.ssh_idle_s.into()) },
         guard: RefCell::default(),
         random: RefCell::new(random),
         leave: [const { Signal::new() }; PLACES],
@@ -177,7 +179,7 @@ impl Visit {
         };
         let mut session = Session::new(commands, self);
         let (mut reader, mut writer) = socket.split();
-        serve(&mut reader, &mut writer, &mut connection, &mut session, LIMITS).await
+        serve(&mut reader, &mut writer, &mut connection, &mut session, self.server.limits).await
     }
 
     fn admit(&mut self, key: PublicKey) -> bool {

@@ -179,6 +179,55 @@ fn a_shell_has_line_editing_views_and_a_log_that_goes_on() -> Result<()> {
     )
 }
 
+/// Seconds after which a session is idle in the test below: as few as can be set.
+const IDLE: Duration = Duration::from_secs(10);
+
+#[test]
+fn an_idle_session_ends_and_is_told_so_and_a_busy_one_stays() -> Result<()> {
+    let user = User::new()?;
+    let setting = format!("ssh-idle={} report=0", IDLE.as_secs());
+    let rig = Rig::boot(&format!("name=zeta {} rack-secret={SECRET} {setting}", user.setting()?))?;
+    let node = &rig.node;
+    // Both show something all the time, without anything that is typed.
+    let mut follower = Terminal::open(user.ssh(node, "good", &[], &["log -f"])?)?;
+    follower.wait_for("MiniPiRack")?;
+    let mut viewer = Terminal::open(user.ssh(node, "good", &["-tt"], &[])?)?;
+    viewer.wait_for("zeta> ")?;
+    viewer.send(b"top\r")?;
+    viewer.wait_for("(any key ends)")?;
+
+    // In one nothing is typed, although the client says that it is there; in the other something is, once.
+    let mut silent = Terminal::open(user.ssh(node, "good", &["-tt", "-o", "ServerAliveInterval=2"], &[])?)?;
+    silent.wait_for("zeta> ")?;
+    let silent_from = Instant::now();
+    let mut typing = Terminal::open(user.ssh(node, "good", &["-tt"], &[])?)?;
+    typing.wait_for("zeta> ")?;
+    std::thread::sleep(IDLE / 2);
+    typing.send(b"net\r")?;
+    let typed_at = Instant::now();
+    typing.wait_for("52:54:00:12:34:56")?;
+    for (mut session, since) in [(silent, silent_from), (typing, typed_at)] {
+        let status = session.wait()?;
+        // It may have noticed the last key a moment before the test noticed that.
+        ensure!(since.elapsed() > IDLE - Duration::from_secs(1), "it ended after {:?}", since.elapsed());
+        let told = session.errors()?;
+        ensure!(status == Some(255) && told.contains("nothing was typed for too long"), "{status:?}, {told:?}");
+    }
+    node.wait_for_metric("two idle sessions counted", PATIENCE, |metrics| {
+        let count = metrics.sum("minipirack_events_total", &[("event", "ssh_timeout")]);
+        Ok((count == 2.0).then_some(count))
+    })?;
+
+    // The other two are older, and still there.
+    node.console().send_line("note for who still listens")?;
+    follower.wait_for("for who still listens")?;
+    viewer.send(b"q")?;
+    viewer.wait_for("zeta> ")?;
+    viewer.send(b"exit\r")?;
+    ensure!(viewer.wait()? == Some(0), "{}", viewer.text());
+    Ok(())
+}
+
 #[test]
 fn auditors_and_other_clients_find_nothing_wrong() -> Result<()> {
     let programs = python::programs("ssh", &["ssh-audit==3.9.0", "asyncssh==2.24.1", "cryptography==50.0.2"])?;
@@ -386,5 +435,12 @@ impl Terminal {
 
     fn text(&self) -> &str {
         &self.seen
+    }
+
+    /// Returns what a client that has ended said of itself.
+    fn errors(&mut self) -> Result<String> {
+        let mut text = String::new();
+        self.child.0.stderr.take().context("no errors")?.read_to_string(&mut text)?;
+        Ok(text)
     }
 }

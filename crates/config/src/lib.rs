@@ -66,6 +66,8 @@ pub struct Config {
     pub echo: bool,
     /// `ssh`: whether there is an SSH server.
     pub ssh: bool,
+    /// `ssh-idle`: seconds after which an idle SSH session ends.
+    pub ssh_idle_s: u32,
     /// `ntp`: the time server. Without it, the one from DHCP.
     pub ntp: Option<IpAddr>,
     /// `log`: the least important level that is logged.
@@ -104,6 +106,7 @@ impl Default for Config {
             mdns: true,
             echo: true,
             ssh: true,
+            ssh_idle_s: 600,
             ntp: None,
             log: Level::default(),
             usbnet: None,

@@ -26,7 +26,7 @@ fn an_empty_line_is_the_default() {
 fn every_key_is_read() {
     let config = Config::parse(
         b"name=web-1 ip=10.0.0.7/24,10.0.0.1 syslog=10.0.0.2 ntp=10.0.0.3 log=debug usbnet=rndis \
-          workload=cpu:load=50% workload=memory watchdog=off report=60",
+          workload=cpu:load=50% workload=memory watchdog=off report=60 ssh-idle=90",
     );
     assert_eq!(config.name.unwrap(), "web-1");
     let (address, gateway) = (Ipv4Addr::new(10, 0, 0, 7), Some(Ipv4Addr::new(10, 0, 0, 1)));
@@ -35,7 +35,7 @@ fn every_key_is_read() {
     assert_eq!(config.syslog, Some(Syslog { transport: Transport::Udp, server }));
     assert_eq!(config.ntp, Some("10.0.0.3".parse().unwrap()));
     assert_eq!((config.log, config.usbnet, config.watchdog), (Level::Debug, Some(UsbNet::Rndis), false));
-    assert_eq!((config.workloads.len(), config.report_s), (2, 60));
+    assert_eq!((config.workloads.len(), config.report_s, config.ssh_idle_s), (2, 60, 90));
     assert_eq!(config.workloads, ["cpu:load=50%", "memory"]);
     assert_eq!((config.warnings.len(), config.warnings_dropped), (0, 0));
 }
@@ -181,6 +181,16 @@ fn a_report_period_is_a_number_of_seconds_up_to_an_hour() {
     assert_eq!(Config::parse(b"report=0").report_s, 0);
     for bad in ["", "-1", "3601", "1.5", "often"] {
         assert_eq!(reason(&format!("report={bad}")), Some(Reason::Number), "{bad}");
+    }
+}
+
+#[test]
+fn an_ssh_session_may_be_idle_for_ten_seconds_to_a_day() {
+    for (text, seconds) in [("", 600), ("ssh-idle=10", 10), ("ssh-idle=86400", 86_400)] {
+        assert_eq!(Config::parse(text.as_bytes()).ssh_idle_s, seconds, "{text}");
+    }
+    for bad in ["", "0", "9", "86401", "1m", "off"] {
+        assert_eq!(reason(&format!("ssh-idle={bad}")), Some(Reason::Number), "{bad}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reading the values.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::ops::RangeInclusive;
 
 use base64ct::{Base64, Encoding};
 use heapless::String;
@@ -16,6 +17,8 @@ const SYSLOG_PORT: u16 = 514;
 pub(crate) const MQTT_PORT: u16 = 1883;
 /// Longest time between telemetry lines: an hour.
 const MAX_REPORT_S: u16 = 3600;
+/// How long an SSH session may be idle: time enough to think, and a day.
+const SSH_IDLE_S: RangeInclusive<u32> = 10..=86_400;
 /// Longest prefix that leaves room for a node and a gateway beside network and broadcast address.
 const MAX_PREFIX_LEN: u8 = 30;
 
@@ -153,6 +156,10 @@ fn is_no_peer(address: IpAddr) -> bool {
 
 pub(crate) fn report(text: &str) -> Result<u16, Reason> {
     text.parse().ok().filter(|&seconds| seconds <= MAX_REPORT_S).ok_or(Reason::Number)
+}
+
+pub(crate) fn ssh_idle(text: &str) -> Result<u32, Reason> {
+    text.parse().ok().filter(|seconds| SSH_IDLE_S.contains(seconds)).ok_or(Reason::Number)
 }
 
 pub(crate) fn level(text: &str) -> Result<Level, Reason> {

@@ -4,7 +4,7 @@ use super::{Key, Kind, Section};
 use crate::{Reason, value};
 
 /// All keys, in the order of the documentation.
-pub static KEYS: [Key; 22] = [
+pub static KEYS: [Key; 23] = [
     Key {
         name: "name",
         section: Section::Node,
@@ -110,6 +110,16 @@ pub static KEYS: [Key; 22] = [
         help: "The SSH server on port 22, for who has a key.",
         example: "off",
         set: |config, text| value::switch(text).map(|value| config.ssh = value),
+    },
+    Key {
+        name: "ssh-idle",
+        section: Section::Services,
+        kind: Kind::Number,
+        allowed: "10 to 86400",
+        default: "600",
+        help: "Seconds after which an SSH session ends in which nothing was typed and nothing is shown.",
+        example: "60",
+        set: |config, text| value::ssh_idle(text).map(|value| config.ssh_idle_s = value),
     },
     Key {
         name: "http",
