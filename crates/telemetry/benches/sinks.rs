@@ -1,4 +1,4 @@
-//! What showing a node at work costs, per sink: time on this machine, and bytes.
+//! What showing a node costs, per sink: time on this machine, and bytes. Once with two workloads, once with eight.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program that reports to a person")]
 
 #[path = "../tests/sinks/fixture.rs"]
@@ -14,17 +14,21 @@ const ROUNDS: u32 = 2_000;
 fn main() {
     // `cargo test --benches` only wants to know whether it runs.
     let rounds = if std::env::args().any(|argument| argument == "--bench") { ROUNDS } else { 1 };
-    let node = fixture::Node::at_work(300);
-    // With room from the start, as on the node: what is measured is the text, not the allocator.
-    let mut text = String::with_capacity(1 << 16);
-    for sink in SINKS {
-        let started = Instant::now();
-        for _ in 0..rounds {
-            text.clear();
-            node.show(|snapshot| (sink.render)(black_box(snapshot), &mut text)).unwrap();
-            black_box(&text);
+    for (what, node) in
+        [("two workloads", fixture::Node::at_work(300)), ("eight workloads", fixture::Node::at_all_work(300))]
+    {
+        println!("{what}");
+        // With room from the start, as on the node: what is measured is the text, not the allocator.
+        let mut text = String::with_capacity(1 << 17);
+        for sink in SINKS {
+            let started = Instant::now();
+            for _ in 0..rounds {
+                text.clear();
+                node.show(|snapshot| (sink.render)(black_box(snapshot), &mut text)).unwrap();
+                black_box(&text);
+            }
+            let each = started.elapsed() / rounds;
+            println!("{:12} {:6} bytes in {:6.1} µs", sink.name, text.len(), each.as_secs_f64() * 1e6);
         }
-        let each = started.elapsed() / rounds;
-        println!("{:10} {:6} bytes in {:6.1} µs", sink.name, text.len(), each.as_secs_f64() * 1e6);
     }
 }

@@ -3,16 +3,24 @@
 //! Source: prometheus/docs, "Exposition formats". Numbers are written as integers and decimal fractions of integers, so
 //! that a scrape needs no floating-point formatting.
 
+mod buffer;
+
 use core::fmt::{self, Write};
+
+use heapless::String;
 
 use crate::histogram::Histogram;
 use crate::metrics::{Kind, Label, Metric, Names, Output, Value};
 use crate::sinks::Sink;
 use crate::snapshot::Snapshot;
+use buffer::Buffer;
 
 /// The entry of this sink in the table.
 pub const SINK: Sink =
     Sink { name: "prometheus", content_type: "text/plain; version=0.0.4; charset=utf-8", render: render_strict };
+
+/// Longest beginning of a histogram's buckets that is kept: name and labels of a workload have half of that.
+const BEGIN_LEN: usize = 256;
 
 fn render_strict(snapshot: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
     render(snapshot, Names::Strict, out)
@@ -24,20 +32,21 @@ fn render_strict(snapshot: &Snapshot<'_>, out: &mut dyn Write) -> fmt::Result {
 ///
 /// Passes on the error of `out`.
 pub fn render(snapshot: &Snapshot<'_>, names: Names, out: &mut dyn Write) -> fmt::Result {
+    let mut out = Buffer::new(out);
     for metric in snapshot.metrics().filter(|metric| names.allows(metric)) {
-        let mut text = Text { metric, out, is_headed: false };
+        let mut text = Text { metric, out: &mut out, is_headed: false };
         metric.read(snapshot, &mut text)?;
     }
-    Ok(())
+    out.flush()
 }
 
-struct Text<'a> {
+struct Text<'a, 'b> {
     metric: &'a Metric,
-    out: &'a mut dyn Write,
+    out: &'a mut Buffer<'b>,
     is_headed: bool,
 }
 
-impl Text<'_> {
+impl Text<'_, '_> {
     fn head(&mut self) -> fmt::Result {
         if self.is_headed {
             return Ok(());
@@ -45,86 +54,87 @@ impl Text<'_> {
         self.is_headed = true;
         let Metric { name, help, kind, .. } = self.metric;
         for part in ["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind.name(), "\n"] {
-            self.out.write_str(part)?;
+            self.out.text(part)?;
         }
         Ok(())
     }
 
-    fn labels(&mut self, labels: &[Label<'_>], le: Option<&dyn fmt::Display>) -> fmt::Result {
+    /// Writes name and labels.
+    fn series(&mut self, suffix: &str, labels: &[Label<'_>]) -> fmt::Result {
+        let is_open = self.begin_series(suffix, labels)?;
+        if is_open { self.out.text("\"}") } else { Ok(()) }
+    }
+
+    /// Writes name and labels, but not the end of the last one. Returns whether there is one.
+    fn begin_series(&mut self, suffix: &str, labels: &[Label<'_>]) -> Result<bool, fmt::Error> {
+        self.out.text(self.metric.name)?;
+        self.out.text(suffix)?;
         let mut before = "{";
         for (name, label) in self.metric.labels.iter().zip(labels) {
-            self.out.write_str(before)?;
-            self.out.write_str(name)?;
-            self.out.write_str("=\"")?;
+            self.out.text(before)?;
+            self.out.text(name)?;
+            self.out.text("=\"")?;
             match label {
-                Label::Text(text) => escape(text, self.out)?,
-                Label::Number(number) => write!(self.out, "{number}")?,
-                Label::Shown(value) => {
-                    struct Escaped<'a>(&'a mut dyn Write);
-                    impl Write for Escaped<'_> {
-                        fn write_str(&mut self, s: &str) -> fmt::Result {
-                            escape(s, self.0)
-                        }
-                    }
-                    write!(Escaped(self.out), "{value}")?;
-                }
+                Label::Text(text) => self.out.escaped(text)?,
+                Label::Number(number) => self.out.decimal(*number, 0)?,
+                Label::Shown(value) => write!(Escaped(self.out), "{value}")?,
             }
-            self.out.write_str("\"")?;
-            before = ",";
+            before = "\",";
         }
-        if let Some(le) = le {
-            write!(self.out, "{before}le=\"{le}\"")?;
-            before = ",";
-        }
-        if before == "," { self.out.write_str("}") } else { Ok(()) }
+        Ok(!labels.is_empty())
+    }
+
+    /// Writes what all buckets of a histogram begin with, up to their bound.
+    fn begin_bucket(&mut self, labels: &[Label<'_>]) -> fmt::Result {
+        let is_open = self.begin_series("_bucket", labels)?;
+        self.out.text(if is_open { "\",le=\"" } else { "{le=\"" })
+    }
+
+    fn end(&mut self, value: Value) -> fmt::Result {
+        self.out.text(" ")?;
+        self.out.value(value)?;
+        self.out.text("\n")
     }
 }
 
-impl Output for Text<'_> {
+struct Escaped<'a, 'b>(&'a mut Buffer<'b>);
+
+impl Write for Escaped<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.escaped(text)
+    }
+}
+
+impl Output for Text<'_, '_> {
     fn value(&mut self, labels: &[Label<'_>], value: Value) -> fmt::Result {
         self.head()?;
-        self.out.write_str(self.metric.name)?;
-        self.labels(labels, None)?;
-        writeln!(self.out, " {value}")
+        self.series("", labels)?;
+        self.end(value)
     }
 
     fn histogram(&mut self, labels: &[Label<'_>], histogram: &Histogram) -> fmt::Result {
         debug_assert_eq!(self.metric.kind, Kind::Histogram);
         self.head()?;
+        // Put together once for all buckets, unless it is too long for that.
+        let mut begin: String<BEGIN_LEN> = String::new();
+        let mut buffer = Buffer::new(&mut begin);
+        let begun = Text { metric: self.metric, out: &mut buffer, is_headed: true }.begin_bucket(labels);
+        let is_whole = begun.and_then(|()| buffer.flush()).is_ok();
         let mut total = 0;
         histogram.cumulative(|bits, count| {
-            self.out.write_str(self.metric.name)?;
-            self.out.write_str("_bucket")?;
+            if is_whole { self.out.text(&begin)? } else { self.begin_bucket(labels)? }
             match bits {
-                Some(bits) => self.labels(labels, Some(&Value::Micros(1 << bits)))?,
-                None => self.labels(labels, Some(&"+Inf"))?,
+                Some(bits) => self.out.value(Value::Micros(1 << bits))?,
+                None => self.out.text("+Inf")?,
             }
+            self.out.text("\"}")?;
             total = count;
-            writeln!(self.out, " {count}")
+            self.end(Value::Count(count))
         })?;
         for (suffix, value) in [("_sum", Value::Micros(histogram.sum_us())), ("_count", Value::Count(total))] {
-            self.out.write_str(self.metric.name)?;
-            self.out.write_str(suffix)?;
-            self.labels(labels, None)?;
-            writeln!(self.out, " {value}")?;
+            self.series(suffix, labels)?;
+            self.end(value)?;
         }
         Ok(())
     }
-}
-
-/// Writes a label's value: backslash, quote and line feed are escaped.
-fn escape(text: &str, out: &mut dyn Write) -> fmt::Result {
-    let mut rest = text;
-    while let Some(at) = rest.find(['\\', '"', '\n']) {
-        let (plain, special) = rest.split_at(at);
-        out.write_str(plain)?;
-        out.write_str(match special.chars().next() {
-            Some('\n') => "\\n",
-            Some('"') => "\\\"",
-            _ => "\\\\",
-        })?;
-        // All three are one byte long.
-        rest = special.get(1..).unwrap_or_default();
-    }
-    out.write_str(rest)
 }

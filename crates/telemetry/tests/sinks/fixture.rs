@@ -25,13 +25,26 @@ static FIGURES: [Metric; 3] = [
 static HISTOGRAMS: [Metric; 1] =
     [Metric::of_workload("minipirack_memory_pass_seconds", Kind::Histogram, Unit::Seconds, "Time of a pass.")];
 /// What has been counted.
-static VALUES: [AtomicU64; 3] = [AtomicU64::new(7), AtomicU64::new(4096), AtomicU64::new(1_500_000)];
+static VALUES: [AtomicU64; 8] = {
+    const fn at(value: u64) -> AtomicU64 {
+        AtomicU64::new(value)
+    }
+    [at(7), at(4096), at(1_500_000), at(0), at(1), at(22), at(123_456), at(1 << 40)]
+};
+
+/// What one kind of workload counts of its own.
+#[derive(Clone, Copy)]
+struct Own {
+    figures: &'static [Metric],
+    histograms: &'static [Metric],
+}
 
 pub(crate) struct Node {
     pub(crate) info: NodeInfo,
     pub(crate) net: NetInfo,
     pub(crate) history: Box<History>,
     pub(crate) workloads: Vec<(WorkloadStatus, Histogram)>,
+    own: Vec<(&'static str, Own)>,
     pub(crate) seconds: Box<Seconds>,
     pub(crate) health: HealthLog,
     pub(crate) past: Past,
@@ -53,6 +66,7 @@ impl Node {
             net: NetInfo::EMPTY,
             history,
             workloads: Vec::new(),
+            own: vec![("memory", Own { figures: &FIGURES, histograms: &HISTOGRAMS })],
             seconds: Box::new(Seconds::new()),
             health: HealthLog::new(),
             past: Past::NONE,
@@ -122,6 +136,36 @@ impl Node {
         node
     }
 
+    /// A node with a workload of each of eight kinds, all of which count things of their own: as much to show as there can be.
+    pub(crate) fn at_all_work(seconds: u64) -> Self {
+        let mut node = Self::at_work(seconds);
+        for (number, name) in ["http", "kv", "load", "iperf3", "ping", "pipeline"].into_iter().enumerate() {
+            let core = number % 3 + 1;
+            let status = WorkloadStatus {
+                slot: (core - 1) * SLOTS_PER_CORE + 1 + number / 3,
+                core: core as u8,
+                id: format!("{name}#2").as_str().try_into().unwrap(),
+                name,
+                state: WorkloadState::Running,
+                ..WorkloadStatus::EMPTY
+            };
+            let durations = Histogram::new();
+            (0..1000).for_each(|i| durations.record(i * (number as u64 + 1) * 53));
+            node.workloads.push((status, durations));
+            let metric = |kind, end: &str| {
+                let text = format!("minipirack_{name}_{end}").leak();
+                Metric::of_workload(text, kind, Unit::Count, "What a workload counts besides operations.")
+            };
+            let ends = ["connections", "refused", "retries", "late", "waiting", "lost", "again", "denied"];
+            let figures = ends.map(|end| metric(Kind::Counter, &format!("{end}_total")));
+            let histograms = [metric(Kind::Histogram, "queue_wait_seconds")];
+            let own = Own { figures: Box::leak(Box::new(figures)), histograms: Box::leak(Box::new(histograms)) };
+            node.own.push((name, own));
+        }
+        node.workloads.sort_by_key(|(status, _)| status.slot);
+        node
+    }
+
     /// Adds a sample, with the firmware's answer at that time.
     pub(crate) fn push(&mut self, mut sample: Sample, answer: Option<u32>) {
         self.health.judge(&mut sample, answer, self.info.is_emulated);
@@ -131,16 +175,16 @@ impl Node {
     /// Shows the node to `show`.
     pub(crate) fn show<T>(&self, show: impl FnOnce(&Snapshot<'_>) -> T) -> T {
         let views = self.workloads.iter().map(|(status, durations)| {
-            let has_own = status.name == "memory";
+            let own = self.own.iter().find(|(name, _)| *name == status.name).map(|(_, own)| *own);
             WorkloadView {
                 status: status.clone(),
                 counts: WorkloadCounts { operations: durations.count(), ..WorkloadCounts::EMPTY },
                 durations,
-                figures: if has_own { &FIGURES } else { &[] },
+                figures: own.map_or(&[], |own| own.figures),
                 values: &VALUES,
-                histograms: if has_own { &HISTOGRAMS } else { &[] },
+                histograms: own.map_or(&[], |own| own.histograms),
                 distributions: slice::from_ref(durations),
-                has_seconds: has_own,
+                has_seconds: status.name == "memory",
                 seconds: &self.seconds,
             }
         });
