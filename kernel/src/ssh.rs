@@ -177,9 +177,10 @@ impl Visit {
             Ok(connection) => Box::new(connection),
             Err(error) => return End::Broken(error),
         };
+        let limits = self.server.limits;
         let mut session = Session::new(commands, self);
         let (mut reader, mut writer) = socket.split();
-        serve(&mut reader, &mut writer, &mut connection, &mut session, self.server.limits).await
+        serve(&mut reader, &mut writer, &mut connection, &mut session, limits).await
     }
 
     fn admit(&mut self, key: PublicKey) -> bool {
