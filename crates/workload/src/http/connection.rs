@@ -272,9 +272,11 @@ impl Client<'_, '_> {
         let mut pace = Pace::new(Instant::now());
         if request.expects_word {
             let mut word = CONTINUE;
+            // However long the body is to be: the word is short.
+            let pace = Pace::new(Instant::now());
             while !word.is_empty() {
                 let write = socket.write_with(|room| copy(word, room));
-                let len = self.seat.wait(deadline, Wait::Work, write).await?;
+                let len = self.take(pace, write).await?;
                 word = word.get(len..).unwrap_or_default();
             }
         }
@@ -358,20 +360,34 @@ impl Client<'_, '_> {
     }
 
     async fn send(&self, socket: &mut TcpSocket, reply: &mut Reply<'_>) -> Result<(), Farewell> {
-        let deadline = transfer_deadline(reply.len() as u64);
+        let mut pace = Pace::new(Instant::now());
         while !reply.is_written() {
-            let write = socket.write_with(|room| (reply.fill(room), ()));
-            match self.seat.wait(deadline, Wait::Work, write).await {
-                Ok(()) => {}
-                Err(End::Late) => {
-                    self.server.context.count(figure::LATE, 1);
-                    self.server.context.add_errors(1);
-                    return Err(Farewell::Gone);
-                }
-                Err(_) => return Err(self.lost()),
-            }
+            let write = socket.write_with(|room| {
+                let len = reply.fill(room);
+                (len, len)
+            });
+            let len = self.take(pace, write).await?;
+            pace.add(len, Instant::now());
         }
         Ok(())
+    }
+
+    /// Waits for the client to take something. One that is slow has to make room when others come, and one that takes nothing
+    /// has to go in any case.
+    async fn take(
+        &self,
+        pace: Pace,
+        write: impl Future<Output = Result<usize, SocketError>>,
+    ) -> Result<usize, Farewell> {
+        let figure = match self.seat.wait(pace.deadline, Wait::Slow(pace.since), write).await {
+            Ok(len) => return Ok(len),
+            Err(End::Lost) => return Err(self.lost()),
+            Err(End::Late) => figure::LATE,
+            Err(End::Unseated) => figure::UNSEATED,
+        };
+        self.server.context.count(figure, 1);
+        self.server.context.add_errors(1);
+        Err(Farewell::Gone)
     }
 
     /// Ends a connection in good order: a reset would take from the client what it has not read yet.

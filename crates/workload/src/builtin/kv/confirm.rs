@@ -68,7 +68,7 @@ fn count(server: &mut Server, asked: &mut Asked) -> usize {
     let buckets = server.store.bucket_count();
     let mut confirmed = 0;
     for (number, asked) in asked.iter_mut().enumerate() {
-        let Some(link) = server.store.feed.link(number).filter(|link| !link.is_broken && link.cursor >= buckets) else {
+        let Some(link) = server.store.feed.at(number).filter(|link| !link.is_broken && link.cursor >= buckets) else {
             *asked = None;
             continue;
         };

@@ -1,7 +1,7 @@
 //! Makes the copy of the store that a new replica gets, a little at a time, so that nobody waits for it.
 
 use super::cells::{NIL, PIECE_LEN};
-use super::feed::{Link, RING_LEN, Step, Word, encoded_len};
+use super::feed::{Link, LinkId, RING_LEN, Step, Word, encoded_len};
 use super::store::Store;
 use super::value::Kind;
 
@@ -23,16 +23,16 @@ pub(super) enum Progress {
 }
 
 impl Store {
-    /// Goes on with the copy for the replica of this number.
-    pub(super) fn copy(&mut self, number: usize) -> Progress {
+    /// Goes on with the copy for a replica.
+    pub(super) fn copy(&mut self, id: LinkId) -> Progress {
         let buckets = self.bucket_count();
-        let Some(mut cursor) = self.feed.link(number).map(|link| link.cursor) else { return Progress::Done };
+        let Some(mut cursor) = self.feed.link(id).map(|link| link.cursor) else { return Progress::Done };
         if cursor >= buckets {
             return Progress::Done;
         }
         let end = cursor.saturating_add(BUCKETS);
         while cursor < end.min(buckets) {
-            let Some(link) = self.feed.link(number).filter(|link| !link.is_broken) else { return Progress::More };
+            let Some(link) = self.feed.link(id).filter(|link| !link.is_broken) else { return Progress::More };
             let is_begun = link.step.is_some();
             if link.room() < if is_begun { ROOM_FOR_PART } else { ROOM_FOR_BUCKET } {
                 return Progress::More;
@@ -41,10 +41,10 @@ impl Store {
                 link.put(&[Word::Bytes(b"FLUSHALL")]);
             }
             let step = match link.step {
-                Some(step) => self.copy_part(number, step),
+                Some(step) => self.copy_part(id, step),
                 None => self.next_in_bucket(cursor, None).map(|entry| self.first_step(entry)),
             };
-            let Some(link) = self.feed.link(number) else { return Progress::Done };
+            let Some(link) = self.feed.link(id) else { return Progress::Done };
             link.step = step;
             if step.is_none() {
                 cursor += 1;
@@ -54,7 +54,7 @@ impl Store {
         if cursor < buckets {
             return Progress::More;
         }
-        if let Some(link) = self.feed.link(number) {
+        if let Some(link) = self.feed.link(id) {
             link.put(&[Word::Bytes(b"COPIED")]);
         }
         Progress::Done
@@ -65,13 +65,13 @@ impl Store {
     }
 
     /// Copies a part of a key's value, or all of it, and returns what comes next in its bucket.
-    fn copy_part(&mut self, number: usize, step: Step) -> Option<Step> {
+    fn copy_part(&mut self, id: LinkId, step: Step) -> Option<Step> {
         let kind = self.kind(step.entry);
         let expires_in = self.expires_in(step.entry);
         let bucket = self.bucket_of_entry(step.entry);
         let len = self.cells.entry(step.entry).len as usize;
         let Self { cells, feed, .. } = self;
-        let link = feed.link(number)?;
+        let link = feed.link(id)?;
         let key = Word::Parts(cells.key(step.entry));
         let next = match kind {
             Kind::String => {

@@ -15,6 +15,18 @@ pub(super) const REPLICAS_MAX: usize = 2;
 /// Bytes of a replica's ring.
 pub(super) const RING_LEN: usize = 256 << 10;
 
+/// A replica that has confirmed nothing for so many milliseconds makes room when another comes and all places are taken. One
+/// that follows confirms twice a second at least.
+const SILENT_MS: u64 = 2_000;
+
+/// Tells a replica from all others that there are and were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LinkId {
+    /// Its place.
+    pub(super) number: usize,
+    edition: u64,
+}
+
 /// An argument of a command for the replicas.
 #[derive(Clone)]
 pub(super) enum Word<'a> {
@@ -54,6 +66,8 @@ pub(super) struct Link {
     pub(super) offset: u64,
     /// Bytes that the replica says it has applied.
     pub(super) acknowledged: u64,
+    /// When it has said last that there are more of them than before, or has connected.
+    confirmed_ms: u64,
     /// Buckets below this one were copied.
     pub(super) cursor: usize,
     /// How far the copy of the bucket at the cursor has come, if it takes several steps.
@@ -82,9 +96,14 @@ impl Feed {
         self.links.iter().any(Option::is_some)
     }
 
-    /// Makes a ring for a new replica and returns its number; `None` when there are enough, or there is no memory.
-    pub(super) fn open(&mut self) -> Option<usize> {
-        let (number, place) = self.links.iter_mut().enumerate().find(|(_, link)| link.is_none())?;
+    /// Makes a ring for a new replica and returns what it is known by; `None` when there are enough, or there is no memory.
+    pub(super) fn open(&mut self, now_ms: u64) -> Option<LinkId> {
+                let is_there = |link: &Link| !link.is_silent(now_ms, SILENT_MS);
+        let places = self.links.iter_mut().enumerate();
+        let free = places.filter(|(_, link)| !link.as_ref().is_some_and(is_there));
+        // One that nobody has before all others.
+        let (number, place) = free.min_by_key(|(_, link)| link.as_ref().map(|link| link.confirmed_ms))?;
+        *place = None;
         let mut ring = Vec::new();
         ring.try_reserve_exact(RING_LEN).ok()?;
         ring.resize(RING_LEN, 0);
@@ -96,21 +115,30 @@ impl Feed {
             len: 0,
             offset: 0,
             acknowledged: 0,
+            confirmed_ms: now_ms,
             cursor: 0,
             step: None,
             is_broken: false,
         });
-        Some(number)
+        Some(LinkId { number, edition: self.opened })
     }
 
-    /// Forgets a replica.
-    pub(super) fn close(&mut self, number: usize) {
-        if let Some(place) = self.links.get_mut(number) {
+    /// Forgets a replica, if it is still there.
+    pub(super) fn close(&mut self, id: LinkId) {
+        if let Some(place) = self.links.get_mut(id.number)
+            && place.as_ref().is_some_and(|link| link.edition == id.edition)
+        {
             *place = None;
         }
     }
 
-    pub(super) fn link(&mut self, number: usize) -> Option<&mut Link> {
+    /// Returns a replica; `None` if it had to make room for another.
+    pub(super) fn link(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.at(id.number).filter(|link| link.edition == id.edition)
+    }
+
+    /// Returns the replica that has this place now.
+    pub(super) fn at(&mut self, number: usize) -> Option<&mut Link> {
         self.links.get_mut(number)?.as_mut()
     }
 
@@ -141,6 +169,19 @@ impl Link {
     /// Returns whether everything was taken.
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Returns whether it has confirmed nothing for so long.
+    pub(super) fn is_silent(&self, now_ms: u64, for_ms: u64) -> bool {
+        now_ms.saturating_sub(self.confirmed_ms) >= for_ms
+    }
+
+    /// Notes how many bytes the replica says it has applied; false if it was never told as many.
+    pub(super) fn confirm(&mut self, applied: u64, now_ms: u64) -> bool {
+        if applied > self.acknowledged && applied <= self.offset {
+            (self.acknowledged, self.confirmed_ms) = (applied, now_ms);
+        }
+        applied <= self.offset
     }
 
     /// Asks the replica how far it is, and tells it how far that should be.
@@ -194,5 +235,43 @@ impl resp::Sink for Link {
         }
         self.len += bytes.len();
         self.offset += bytes.len() as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_makes_room_only_when_it_is_silent_and_another_comes() {
+        let mut feed = Feed::new();
+        let (one, two) = (feed.open(0).unwrap(), feed.open(0).unwrap());
+        for id in [one, two] {
+            feed.link(id).unwrap().ask();
+        }
+        assert_eq!(feed.open(SILENT_MS - 1), None);
+        assert!(feed.link(two).unwrap().confirm(5, SILENT_MS - 1));
+        // What is confirmed again is nothing new.
+        assert!(feed.link(two).unwrap().confirm(5, SILENT_MS + 1));
+        let three = feed.open(SILENT_MS + 1).unwrap();
+        assert_eq!((three.number, feed.open(SILENT_MS + 1)), (one.number, None));
+        // Who had its place before can't do anything with it.
+        assert!(feed.link(one).is_none());
+        feed.close(one);
+        assert!(feed.link(three).is_some() && feed.link(two).is_some());
+        feed.close(three);
+        assert_eq!(feed.open(SILENT_MS + 1).unwrap().number, three.number);
+    }
+
+    #[test]
+    fn a_replica_that_confirms_what_it_was_not_told_is_caught() {
+        let mut feed = Feed::new();
+        let id = feed.open(0).unwrap();
+        let link = feed.link(id).unwrap();
+        link.ask();
+        let told = link.offset;
+        assert!(link.confirm(told, 1) && !link.confirm(told + 1, 2) && !link.confirm(u64::MAX, 3));
+        assert_eq!(link.acknowledged, told);
+        assert!(link.is_silent(11, 10) && !link.is_silent(10, 10));
     }
 }

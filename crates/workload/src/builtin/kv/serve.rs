@@ -19,7 +19,7 @@ use futures_util::stream::FuturesUnordered;
 use sockets::{SocketError, TcpSocket};
 
 use super::copy::Progress;
-use super::feed::{REPLICAS_MAX, RING_LEN};
+use super::feed::{Link, LinkId, REPLICAS_MAX, RING_LEN};
 use super::out::NEAR_LEN;
 use super::session::{Facts, Fate, REQUEST_LEN_MAX, ReplicaFacts, Server, Session};
 use super::store::Store;
@@ -36,7 +36,7 @@ const TX_LEN: usize = 8 << 10;
 const CLIENT_LEN: usize = 2 * (RX_LEN + TX_LEN) + NEAR_LEN + REQUEST_LEN_MAX + 4096;
 /// Seats that are kept for newcomers: who has the others may be idle as long as nobody comes.
 const SPARE_SEATS: usize = 1;
-/// A replica that takes none of what it is told for so long is cut off.
+/// A replica that takes none of what it is told for so long, or confirms none of it, is cut off.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the store looks for keys that have ended, and in how many buckets: a store of 16 MiB in 13 s.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
@@ -146,8 +146,8 @@ impl Shared<'_> {
             if let Some(mut server) = self.lock() {
                 server.facts.clients -= 1;
                 session.reset(&mut server.store.cells);
-                if let Fate::Replica(number) = fate {
-                    server.store.feed.close(number);
+                if let Fate::Replica(id) = fate {
+                    server.store.feed.close(id);
                 }
             }
             if is_well && fate != Fate::Open {
@@ -177,7 +177,7 @@ impl Shared<'_> {
             match session.fate {
                 Fate::Open => {}
                 Fate::Closing => return true,
-                Fate::Replica(number) => return self.supply(socket, number).await,
+                Fate::Replica(id) => return self.supply(socket, id).await,
             }
             let read = socket.read_with(|bytes| {
                 let len = self.feed(session, bytes);
@@ -262,8 +262,8 @@ impl Shared<'_> {
     }
 
     /// Tells a replica what it needs to be one.
-    async fn supply(&self, socket: &mut TcpSocket, number: usize) -> bool {
-        let Some(news) = self.news.get(number) else { return false };
+    async fn supply(&self, socket: &mut TcpSocket, id: LinkId) -> bool {
+        let Some(news) = self.news.get(id.number) else { return false };
         let (mut reader, mut writer) = socket.split();
         // Each word of the replica is the number of bytes it has applied, 8 bytes long, the most significant first.
         let listen = async {
@@ -272,10 +272,13 @@ impl Shared<'_> {
                 if embedded_io_async::Read::read_exact(&mut reader, &mut word).await.is_err() {
                     return;
                 }
-                if let Some(mut server) = self.lock()
-                    && let Some(link) = server.store.feed.link(number)
-                {
-                    link.acknowledged = u64::from_be_bytes(word);
+                let applied = u64::from_be_bytes(word);
+                let is_possible = self.lock().is_none_or(|mut server| {
+                    let now_ms = server.store.now_ms();
+                    server.store.feed.link(id).is_some_and(|link| link.confirm(applied, now_ms))
+                });
+                if !is_possible {
+                    return self.count_cut_off();
                 }
                 self.wake_waiting();
             }
@@ -283,9 +286,10 @@ impl Shared<'_> {
         let tell = async {
             loop {
                 let Some(state) = self.lock().map(|mut server| {
-                    let progress = server.store.copy(number);
-                    let link = server.store.feed.link(number);
-                    link.map(|link| (progress, link.is_empty(), link.is_broken))
+                    let (progress, now_ms) = (server.store.copy(id), server.store.now_ms());
+                    let link = server.store.feed.link(id);
+                    let is_silent = |link: &Link| link.is_silent(now_ms, SEND_TIMEOUT.as_millis());
+                    link.map(|link| (progress, link.is_empty(), link.is_broken || is_silent(link)))
                 }) else {
                     return;
                 };
@@ -293,7 +297,7 @@ impl Shared<'_> {
                     None | Some((_, _, true)) => return self.count_cut_off(),
                     Some((_, false, _)) => {
                         let put = writer.write_with(|room| {
-                            let len = self.lock().and_then(|mut server| Some(server.store.feed.link(number)?.drain(room)));
+                            let len = self.lock().and_then(|mut server| Some(server.store.feed.link(id)?.drain(room)));
                             (len.unwrap_or(0), ())
                         });
                         if !matches!(with_timeout(SEND_TIMEOUT, put).await, Ok(Ok(()))) {
@@ -303,7 +307,7 @@ impl Shared<'_> {
                     Some((Progress::More, true, _)) => embassy_futures::yield_now().await,
                     Some((Progress::Done, true, _)) => {
                         if let Either::Second(()) = select(news.wait(), Timer::after(TELL_INTERVAL)).await {
-                            self.tell_offset(number);
+                            self.tell_offset(id);
                         }
                     }
                 }
@@ -313,9 +317,9 @@ impl Shared<'_> {
         false
     }
 
-    fn tell_offset(&self, number: usize) {
+    fn tell_offset(&self, id: LinkId) {
         if let Some(mut server) = self.lock()
-            && let Some(link) = server.store.feed.link(number)
+            && let Some(link) = server.store.feed.link(id)
         {
             link.ask();
         }

@@ -10,6 +10,7 @@ use resp::{Argument, Arguments, Parsed, Sink as _};
 
 use super::cells::{Cells, Chain, Full};
 use super::command::{self, Call, Request};
+use super::feed::LinkId;
 use super::out::{Out, Reply};
 use super::store::Store;
 use super::value::Refusal;
@@ -106,8 +107,8 @@ pub(super) enum Fate {
     Open,
     /// Closed when everything was sent.
     Closing,
-    /// Gets the store's changes from now on, by the link of this number.
-    Replica(usize),
+    /// Gets the store's changes from now on, by this link.
+    Replica(LinkId),
 }
 
 /// A conversation.

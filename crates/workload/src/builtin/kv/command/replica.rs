@@ -9,7 +9,7 @@ pub(super) fn replicate(call: &mut Call<'_>) -> Result<(), Refusal> {
     if call.request.integer(1)? != 1 {
         return Err(Refusal::Protocol);
     }
-    let link = call.store.feed.open().ok_or(Refusal::Replicas)?;
+    let link = call.store.feed.open(call.store.now_ms()).ok_or(Refusal::Replicas)?;
     *call.fate = Fate::Replica(link);
     Ok(())
 }

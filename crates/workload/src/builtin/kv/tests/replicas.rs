@@ -2,13 +2,14 @@
 
 use super::{Client, Random, request, server};
 use crate::builtin::kv::copy::Progress;
+use crate::builtin::kv::feed::LinkId;
 use crate::builtin::kv::session::{Fate, ReplicaFacts, Server, Session};
 
 /// A store that follows another.
 struct Follower {
     server: Server,
     session: Session,
-    link: usize,
+    link: LinkId,
 }
 
 impl Follower {
