@@ -263,6 +263,10 @@ fn a_node_does_all_its_tests_with_the_real_server() -> Result<()> {
             let done = metrics.one("minipirack_iperf3_tests_total", &LABELS)?;
             Ok((done == 1.0).then_some(done))
         })?;
+        if options.contains("rate=2M") && !is_udp {
+            let rate = rig.node.metric("minipirack_iperf3_sent_bytes_per_second", &LABELS)?;
+            ensure!((1.5e6..2.8e6).contains(&(8.0 * rate)), "{options}: {rate} bytes per second");
+        }
     }
     // Nobody is there.
     shell::run(&rig.node, &format!("workload start iperf3 client={HOST}:{PORT} cores=1"))?;

@@ -71,6 +71,7 @@ impl Metric {
         let suffix = match self.unit {
             Unit::Seconds => "_seconds",
             Unit::Bytes => "_bytes",
+            Unit::BytesPerSecond => "_bytes_per_second",
             Unit::Hertz => "_hertz",
             Unit::Celsius => "_celsius",
             Unit::Ratio => "_ratio",
@@ -129,6 +130,8 @@ pub enum Unit {
     Seconds,
     /// Bytes.
     Bytes,
+    /// Bytes per second.
+    BytesPerSecond,
     /// Cycles per second.
     Hertz,
     /// Degrees Celsius.
@@ -145,6 +148,7 @@ impl Unit {
             Self::Count => "count",
             Self::Seconds => "seconds",
             Self::Bytes => "bytes",
+            Self::BytesPerSecond => "bytes per second",
             Self::Hertz => "hertz",
             Self::Celsius => "celsius",
             Self::Ratio => "ratio",

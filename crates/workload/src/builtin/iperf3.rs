@@ -72,8 +72,16 @@ static PARAMETERS: &[&Parameter] =
 static FIGURES: &[Metric] = &[
     counter("minipirack_iperf3_tests_total", MetricUnit::Count, "Tests that were done."),
     counter("minipirack_iperf3_denied_total", MetricUnit::Count, "Clients that came during a test and were told so."),
-    gauge("minipirack_iperf3_sent_bits_per_second", MetricUnit::Count, "Rate at which the last test sent."),
-    gauge("minipirack_iperf3_received_bits_per_second", MetricUnit::Count, "Rate at which the last test received."),
+    gauge(
+        "minipirack_iperf3_sent_bytes_per_second",
+        MetricUnit::BytesPerSecond,
+        "Rate at which the last test sent.",
+    ),
+    gauge(
+        "minipirack_iperf3_received_bytes_per_second",
+        MetricUnit::BytesPerSecond,
+        "Rate at which the last test received.",
+    ),
     counter("minipirack_iperf3_datagrams_total", MetricUnit::Count, "Datagrams that arrived."),
     counter("minipirack_iperf3_lost_total", MetricUnit::Count, "Datagrams that did not arrive."),
     counter("minipirack_iperf3_out_of_order_total", MetricUnit::Count, "Datagrams that came behind later ones."),

@@ -319,7 +319,7 @@ pub(super) fn report(run: &Run<'_>, counts: &[(bool, Counts)]) -> Results {
     let elapsed_us = run.elapsed_us();
     let rate = |of_sender: bool| {
         let bytes: u64 = counts.iter().filter(|(is_sender, _)| *is_sender == of_sender).map(|(_, c)| c.bytes).sum();
-        u64::try_from(u128::from(bytes) * 8_000_000 / u128::from(elapsed_us.max(1))).unwrap_or(u64::MAX)
+        u64::try_from(u128::from(bytes) * 1_000_000 / u128::from(elapsed_us.max(1))).unwrap_or(u64::MAX)
     };
     context.set(figure::SENT_RATE, rate(true));
     context.set(figure::RECEIVED_RATE, rate(false));
