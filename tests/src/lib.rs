@@ -12,6 +12,7 @@
 //! - [`openssh`], [`defmt`]: clients of others; [`events`]: one of ours, for live events
 //! - [`http`], [`metrics`], [`scrape`]: a keep-alive client, a reader of Prometheus' text format, and what that costs
 //! - [`crowd`]: slow and hostile clients, and clients that behave among them
+//! - [`instructions`]: what a core executes, counted
 //! - [`frames`], [`packet`], [`malformed`]: raw Ethernet, and frames that no sane peer sends
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ pub mod dhcp;
 pub mod events;
 pub mod frames;
 pub mod http;
+pub mod instructions;
 pub mod lab;
 pub mod malformed;
 pub mod mdns;

@@ -11,13 +11,11 @@
 
 mod clock;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use qemu::config::{NicKind, UsbNet};
-use tempfile::TempDir;
+use tests::instructions::Counter;
 use tests::lab::{Lab, say};
 use tests::node::{PATIENCE, Rig};
 use tests::shell;
@@ -45,10 +43,12 @@ pub(crate) fn influence(report: &mut Report) -> Result<()> {
 }
 
 fn instructions(report: &mut Report) -> Result<()> {
-    let folder = TempDir::new()?;
-    let counter = Counter::new(folder.path())?;
+    let Some(counter) = Counter::new()? else {
+        report.not_measured("instructions beside busy cores", "needs QEMU 9");
+        return Ok(());
+    };
     let rig = Rig::boot_in(Lab::new()?, "", |config| {
-        config.extra.extend(["-plugin".into(), counter.option().into()]);
+        config.extra.extend(counter.arguments().map(Into::into));
         // One thread of the host for all cores, in turns: none waits for a lock whose holder the host has put to sleep.
         config.extra.extend(["-icount".into(), "shift=0,sleep=on".into()]);
         // QEMU's own NIC has to be asked again and again while an answer is awaited: that costs by time, not by frame.
@@ -105,14 +105,14 @@ fn beside<T>(rig: &Rig, workload: &str, cores: &str, count: usize, act: impl FnO
 }
 
 fn costs(rig: &Rig, counter: &Counter, cores: Cores) -> Result<Costs> {
-    let (at_rest, elapsed) = counter.count(cores, || {
+    let (at_rest, elapsed) = count(counter, cores, || {
         std::thread::sleep(REST);
         Ok(())
     })?;
     let per_second = at_rest / elapsed;
     // What the work itself took, without what core 0 does anyway in that time.
     let of = |work: &dyn Fn() -> Result<()>| {
-        let (count, elapsed) = counter.count(cores, work)?;
+        let (count, elapsed) = count(counter, cores, work)?;
         Ok::<_, anyhow::Error>(count - per_second * elapsed)
     };
     let marks = of(&|| send_windows(rig, 9, 0))?;
@@ -129,42 +129,14 @@ enum Cores {
     Busy,
 }
 
-/// The plugin, and the file that it counts in.
-struct Counter {
-    plugin: PathBuf,
-    counts: PathBuf,
-}
-
-impl Counter {
-    fn new(folder: &Path) -> Result<Self> {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/node/count.c");
-        let plugin = folder.join("count.so");
-        let status =
-            Command::new("cc").args(["-O2", "-Wall", "-shared", "-fPIC", "-o"]).arg(&plugin).arg(&source).status();
-        ensure!(status.context("running cc (gcc)")?.success(), "{} does not compile", source.display());
-        Ok(Self { plugin, counts: folder.join("counts") })
-    }
-
-    fn option(&self) -> String {
-        format!("{},out={}", self.plugin.display(), self.counts.display())
-    }
-
-    /// Returns how many instructions a core has executed so far.
-    fn of_core(&self, core: usize) -> Result<f64> {
-        let bytes = std::fs::read(&self.counts)?;
-        let count = bytes.get(8 * core..8 * core + 8).context("no such core")?;
-        Ok(u64::from_le_bytes(count.try_into()?) as f64)
-    }
-
-    /// Returns how many instructions core 0 executes during `work`, and how long that takes in the node's time, in seconds.
-    fn count(&self, cores: Cores, work: impl FnOnce() -> Result<()>) -> Result<(f64, f64)> {
-        let all = || (0..4).map(|core| self.of_core(core)).sum::<Result<f64>>();
-        let (before, all_before, start) = (self.of_core(0)?, all()?, Instant::now());
-        work()?;
-        let elapsed = match cores {
-            Cores::Idle => start.elapsed().as_secs_f64(),
-            Cores::Busy => (all()? - all_before) / 1e9,
-        };
-        Ok((self.of_core(0)? - before, elapsed))
-    }
+/// Returns how many instructions core 0 executes during `work`, and how long that takes in the node's time, in seconds.
+fn count(counter: &Counter, cores: Cores, work: impl FnOnce() -> Result<()>) -> Result<(f64, f64)> {
+    let all = || (0..4).map(|core| counter.of_core(core)).sum::<Result<f64>>();
+    let (before, all_before, start) = (counter.of_core(0)?, all()?, Instant::now());
+    work()?;
+    let elapsed = match cores {
+        Cores::Idle => start.elapsed().as_secs_f64(),
+        Cores::Busy => (all()? - all_before) / 1e9,
+    };
+    Ok((counter.of_core(0)? - before, elapsed))
 }

@@ -1,4 +1,4 @@
-/* Counts the instructions of each virtual CPU, for the benches: a plugin of QEMU (docs/devel/tcg-plugins.rst, API version 2
+/* Counts the instructions of each virtual CPU: a plugin of QEMU (docs/devel/tcg-plugins.rst, API version 2
  * and later), whose header is in no package, so what is used of it is declared here. The counts are in a file that is mapped:
  * 64 bits, little-endian, for each CPU in turn. */
 
