@@ -161,9 +161,9 @@ fn delays(port: u16) -> Result<(Quartiles, f64)> {
 #[test]
 fn clients_see_the_response_times_that_were_asked_for() -> Result<()> {
     let Some(lab) = Lab::private("response times of the http workload")? else { return Ok(()) };
-    let command_line = "workload=\"http cores=1\" workload=\"http port=8081 delay=exponential:60ms cores=1\" \
-                        workload=\"http port=8082 delay=lognormal:60ms,0.5 cores=2\" \
-                        workload=\"http port=8083 delay=list:40ms,40ms,40ms,160ms cores=3\"";
+    let command_line = "workload=\"http clients=4 cores=1\" workload=\"http clients=4 port=8081 delay=exponential:60ms cores=1\" \
+                        workload=\"http clients=4 port=8082 delay=lognormal:60ms,0.5 cores=2\" \
+                        workload=\"http clients=4 port=8083 delay=list:40ms,40ms,40ms,160ms cores=3\"";
     let rig = Rig::boot_in(lab, command_line, |_| ())?;
     rig.node.wait_for_metric("servers that run", PATIENCE, |metrics| {
         let running = metrics.sum("minipirack_workload_state", &[("workload", "http"), ("state", "running")]);
@@ -210,8 +210,8 @@ fn work_costs_its_core_as_much_as_was_asked_for() -> Result<()> {
         tests::lab::say("NOT TESTED (needs QEMU 9): the work of the http workload");
         return Ok(());
     };
-    let command_line = "workload=\"http cores=1\" workload=\"http port=8081 work=100 cores=1\" \
-                        workload=\"http port=8082 work=400 cores=1\"";
+    let command_line = "workload=\"http clients=4 cores=1\" workload=\"http clients=4 port=8081 work=100 cores=1\" \
+                        workload=\"http clients=4 port=8082 work=400 cores=1\"";
     let rig = Rig::boot_in(lab, command_line, |config| config.extra.extend(counter.arguments().map(Into::into)))?;
     rig.node.wait_for_metric("servers that run", PATIENCE, |metrics| {
         let running = metrics.sum("minipirack_workload_state", &[("workload", "http"), ("state", "running")]);

@@ -284,7 +284,7 @@ fn kinds(node: &TestNode) -> Result<BTreeSet<String>> {
 #[test]
 fn promtool_finds_nothing_wrong_while_every_workload_runs() -> Result<()> {
     let Some(lab) = Lab::private("promtool, while every workload runs")? else { return Ok(()) };
-    let command_line = "workload=cpu:load=5%,cores=1 workload=idle:cores=1 workload=http:cores=1 workload=kv:memory=1M,cores=1 \
+    let command_line = "workload=cpu:load=5%,cores=1 workload=idle:cores=1 workload=http:clients=4,cores=1 workload=kv:memory=1M,clients=4,cores=1 \
                         workload=iperf3:cores=2 workload=memory:size=1M,cores=2 workload=ping:peer=127.0.0.1,cores=2 \
                         workload=load:peer=127.0.0.1:8080,proto=http,rate=5,cores=2";
     let rig = Rig::boot_in(lab, command_line, |_| ())?;

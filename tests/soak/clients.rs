@@ -1,7 +1,7 @@
 //! What the clients of a node do, each over and over again.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,12 +15,15 @@ use tests::openssh::User;
 
 use crate::loads::Turn;
 
-/// Pages of the status server.
-const PAGES: [&str; 7] = ["/", "/metrics", "/health", "/api/v1", "/api/v1/history", "/api/v1/log", "/api/v1/workloads"];
+/// Pages of the status server besides those that it lists itself.
+const PAGES: [&str; 5] = ["/", "/metrics", "/health", "/certify", API];
+const API: &str = "/api/v1";
 /// Requests on one connection, before another is made.
 const PER_CONNECTION: u64 = 100;
 /// Requests of a pipeline.
 const PIPELINE: usize = 16;
+/// Lines of the log that a client reads: logins write some.
+const LINES: usize = 20;
 /// Samples that a client of live events waits for.
 const SAMPLES: usize = 5;
 /// Tests with iperf3, at rates that leave something for the others.
@@ -36,16 +39,19 @@ const IPERF3: [&[&str]; 5] = [
 pub(crate) fn all(node: &TestNode, user: &User) -> Result<Vec<(&'static str, Duration, Turn)>> {
     let ms = Duration::from_millis;
     let mut all: Vec<(&'static str, Duration, Turn)> = vec![
-        ("status", ms(50), pages(node.tcp(80)?, &PAGES)),
+        ("status", ms(50), pages(node.tcp(80)?, status_pages(node)?)),
         ("events", ms(100), events(node.tcp(80)?)),
         ("ssh", ms(1000), ssh(node, user)?),
+        ("log", ms(500), log(node, user)?),
         ("echo", ms(100), echo(node)?),
+        ("discard", ms(200), discard(node)?),
+        ("chargen", ms(200), chargen(node)?),
         ("mdns", ms(500), names()?),
         ("ping", ms(50), pings()),
     ];
     for _ in 0..3 {
         all.push(("kv", ms(10), store(node.tcp(6379)?)));
-        all.push(("http", ms(5), pages(node.tcp(8080)?, &["/"])));
+        all.push(("http", ms(5), pages(node.tcp(8080)?, vec!["/".into()])));
     }
     match Command::new("iperf3").arg("--version").output() {
         Ok(_) => all.push(("iperf3", ms(2000), iperf3())),
@@ -54,10 +60,19 @@ pub(crate) fn all(node: &TestNode, user: &User) -> Result<Vec<(&'static str, Dur
     Ok(all)
 }
 
+/// Returns every page that the status server has, but not the one without an end.
+fn status_pages(node: &TestNode) -> Result<Vec<String>> {
+    let index: serde_json::Value = serde_json::from_slice(&node.get(API)?.body)?;
+    let listed = index["resources"].as_array().context("no resources")?;
+    let listed =
+        listed.iter().filter_map(|resource| resource["path"].as_str()).filter(|path| !path.ends_with("events"));
+    Ok(PAGES.into_iter().chain(listed).map(str::to_owned).collect())
+}
+
 /// Gets one page after the other, and makes another connection now and then.
-fn pages(address: SocketAddr, pages: &'static [&'static str]) -> Turn {
+fn pages(address: SocketAddr, pages: Vec<String>) -> Turn {
     let mut client = None;
-    let mut paths = pages.iter().cycle();
+    let mut paths = pages.into_iter().cycle();
     let mut turns = 0_u64;
     Box::new(move || {
         turns += 1;
@@ -69,7 +84,7 @@ fn pages(address: SocketAddr, pages: &'static [&'static str]) -> Turn {
             None => HttpClient::connect(address)?,
         };
         let path = paths.next().context("no page")?;
-        let answer = connected.get(path).context(*path)?;
+        let answer = connected.get(&path).with_context(|| path.clone())?;
         ensure!(answer.status == 200, "{path}: {}", answer.status);
         client = Some(connected);
         Ok(())
@@ -115,6 +130,54 @@ fn echo(node: &TestNode) -> Result<Turn> {
         stream.read_exact(&mut answer).context("waiting for an echo")?;
         ensure!(answer == [0x5a; 5000], "something else came back");
         node::udp_echo(udp, &[0x5a; 1400])
+    }))
+}
+
+/// Follows the log for some lines, and goes without a word.
+fn log(node: &TestNode, user: &User) -> Result<Turn> {
+    let mut follow = user.ssh(node, "good", &[], &["log -f"])?;
+    Ok(Box::new(move || {
+        let mut child = follow.spawn()?;
+        let lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+        let count = lines.take(LINES).filter(Result::is_ok).count();
+        child.kill()?;
+        let output = child.wait_with_output()?;
+        ensure!(count == LINES, "{count} lines of the log; {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }))
+}
+
+/// Sends much that nobody wants.
+fn discard(node: &TestNode) -> Result<Turn> {
+    let (tcp, udp) = (node.tcp(9)?, node.udp(9)?);
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    Ok(Box::new(move || {
+        let mut stream = TcpStream::connect_timeout(&tcp, PATIENCE).context("connecting to discard")?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.write_all(&[0x77; 20_000]).context("sending to discard")?;
+        stream.shutdown(Shutdown::Write)?;
+        ensure!(stream.read(&mut [0; 1]).context("waiting for discard's end")? == 0, "discard said something");
+        socket.send_to(&[0x77; 1000], udp)?;
+        Ok(())
+    }))
+}
+
+/// Reads some of what never ends, and goes.
+fn chargen(node: &TestNode) -> Result<Turn> {
+    let (tcp, udp) = (node.tcp(19)?, node.udp(19)?);
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.connect(udp)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(Box::new(move || {
+        let mut stream = TcpStream::connect_timeout(&tcp, PATIENCE).context("connecting to chargen")?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut text = [0; 74 * 200];
+        stream.read_exact(&mut text).context("reading from chargen")?;
+        ensure!(text.chunks(74).all(|line| line.ends_with(b"\r\n")), "chargen sent no lines");
+        socket.send(b"?")?;
+        socket.recv(&mut [0; 600]).context("waiting for chargen's datagram")?;
+        Ok(())
     }))
 }
 

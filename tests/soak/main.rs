@@ -15,7 +15,7 @@ use tests::lab::{HOST, Lab, say};
 use tests::metrics::Metrics;
 use tests::node::{Rig, TestNode};
 use tests::openssh::User;
-use tests::wait;
+use tests::{shell, wait};
 
 use loads::Loads;
 use peers::Peers;
@@ -31,6 +31,15 @@ const WARM_UP_MAX: Duration = Duration::from_secs(120);
 const CALM: Duration = Duration::from_secs(90);
 /// Heap that may be in use more than after the warm-up: buffers that have grown with what happened to come together.
 const HEAP_SLACK: f64 = 64e3;
+/// Port of the store that follows the other.
+pub(crate) const COPY_PORT: u16 = 6380;
+/// The stages of a pipeline, in the order in which they are started.
+const PIPELINE: [&str; 4] = [
+    "id=sink stage=sink cores=1",
+    "id=queue stage=queue cores=2",
+    "id=worker stage=worker from=127.0.0.1 to=127.0.0.1 time=5ms cores=3",
+    "id=source stage=source to=127.0.0.1 rate=20 timeout=20s cores=1",
+];
 /// Longest that the node may answer nothing, on a machine that is busy with other things.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
@@ -46,7 +55,8 @@ fn everything_at_once_leaves_nothing_behind() -> Result<()> {
     let echo = peers::echo_server()?;
     let command_line = format!(
         "name=soaked {} syslog=tcp:{HOST} mqtt={HOST} mqtt-topic=rack defmt={} report=0 \
-         workload=kv:memory=4M,clients=16,cores=1 workload=http:clients=16,cores=2 workload=iperf3:cores=3 \
+         workload=kv:id=kv,memory=2M,clients=16,cores=1 workload=http:clients=16,cores=2 workload=iperf3:cores=3 \
+         workload=kv:id=copy,port={COPY_PORT},memory=2M,clients=4,replica-of=127.0.0.1,cores=2 workload=memory:size=64k,cores=3 \
          workload=load:peer={HOST}:{echo},rate=50,timeout=10s,cores=1 workload=ping:peer={HOST},interval=100ms,timeout=4s,cores=2 \
          workload=cpu:load=10%,cores=3",
         user.setting()?,
@@ -55,6 +65,10 @@ fn everything_at_once_leaves_nothing_behind() -> Result<()> {
     let rig = Rig::boot_in(lab, &command_line, |_| ())?;
     let node = &rig.node;
     let mut peers = peers.connect(node)?;
+    for stage in PIPELINE {
+        let said = shell::run(node, &format!("workload start pipeline {stage}"))?.join("\n");
+        ensure!(said.contains("started"), "{stage}: {said}");
+    }
     // With each address that it takes in its first seconds, the stack forgets its neighbours, and a reply with them.
     node.settled_metrics()?;
 

@@ -1,7 +1,7 @@
 //! Who gets what the node sends by itself: log lines, samples, requests. They run all the time.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -10,6 +10,8 @@ use tests::metrics::Metrics;
 use tests::mqtt::{Broker, Subscriber};
 use tests::node::{PATIENCE, TestNode};
 use tests::syslog::SyslogServer;
+
+use crate::COPY_PORT;
 
 pub(crate) const DEFMT_PORT: u16 = 7777;
 /// What is written at the end, and has to arrive everywhere.
@@ -68,8 +70,46 @@ impl Peers {
             tests::lab::say(&format!("soak: {count} MQTT messages, all in order, none twice"));
         }
         works(node, first, "load", "minipirack_load_completed_total")?;
-        works(node, first, "ping", "minipirack_workload_operations_total")
+        works(node, first, "memory", "minipirack_workload_operations_total")?;
+        works(node, first, "cpu", "minipirack_workload_operations_total")?;
+        works(node, first, "ping", "minipirack_workload_operations_total")?;
+        works(node, first, "pipeline", "minipirack_pipeline_delivered_total")?;
+        pipeline_is_whole(node)?;
+        copy_follows(node)
     }
+}
+
+/// Checks that nothing was lost, damaged or delivered twice on the way through the stages.
+fn pipeline_is_whole(node: &TestNode) -> Result<()> {
+    let metrics = node.fresh_metrics()?;
+    let sink = |name: &str| metrics.one(&format!("minipirack_pipeline_{name}_total"), &[("id", "sink")]);
+    tests::lab::say(&format!("soak: the pipeline has delivered {} messages", sink("delivered")?));
+    for name in ["lost", "duplicates", "corrupted"] {
+        let count = sink(name)?;
+        ensure!(count == 0.0, "{count} messages of the pipeline: {name}");
+    }
+    Ok(())
+}
+
+/// Checks that the store that follows the other has never had to begin anew, and has what is written last.
+fn copy_follows(node: &TestNode) -> Result<()> {
+    let labels = [("id", "copy")];
+    let copies = node.metric("minipirack_kv_copies_total", &labels)?;
+    ensure!(copies == 1.0, "the copy of the store was made {copies} times");
+    ask(node.tcp(6379)?, b"SET last of-all\r\n", b"+OK\r\n")?;
+    tests::wait::until("the last value in the copy", PATIENCE, || {
+        Ok(ask(node.tcp(COPY_PORT)?, b"GET last\r\n", b"$6\r\nof-all\r\n").ok())
+    })
+}
+
+fn ask(address: SocketAddr, request: &[u8], wanted: &[u8]) -> Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(request)?;
+    let mut answer = vec![0; wanted.len()];
+    stream.read_exact(&mut answer)?;
+    ensure!(answer == wanted, "{}", String::from_utf8_lossy(&answer));
+    Ok(())
 }
 
 /// Checks that a workload of the node that asks others is still answered.

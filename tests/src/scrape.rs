@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::node::{PATIENCE, Rig};
 
 /// A workload of each of eight kinds, all at work, none so much that the page would change while it is measured.
-const WORKLOADS: &str = "workload=cpu:load=5%,cores=1 workload=http:cores=2 workload=kv:memory=1M,cores=3 \
+const WORKLOADS: &str = "workload=cpu:load=5%,cores=1 workload=http:clients=4,cores=2 workload=kv:memory=1M,clients=4,cores=3 \
                          workload=iperf3:cores=1 workload=idle:cores=2 workload=pipeline:stage=sink,cores=3 \
                          workload=load:peer=127.0.0.1:8080,proto=http,rate=2,cores=1 \
                          workload=ping:peer=127.0.0.1,cores=2";
