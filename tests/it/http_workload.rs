@@ -109,6 +109,43 @@ fn wrk_ab_and_curl_are_served_and_slow_clients_do_not_keep_others_out() -> Resul
     Ok(())
 }
 
+#[test]
+fn clients_that_do_not_read_their_page_keep_nobody_out_and_do_not_stay() -> Result<()> {
+    const LEN: usize = 2 << 20;
+    let Some(lab) = Lab::private("clients of http that do not read")? else { return Ok(()) };
+    let rig = Rig::boot_in(lab, "workload=http:clients=8,size=2M,cores=1", |_| ())?;
+    rig.node.wait_for_metric("a server that runs", PATIENCE, |metrics| {
+        let running = metrics.sum("minipirack_workload_state", &[("workload", "http"), ("state", "running")]);
+        Ok((running == 1.0).then_some(running))
+    })?;
+    // More than there are seats, and they come again.
+    let ask = || -> Result<TcpStream> {
+        let mut stream = TcpStream::connect_timeout(&(NODE, 8080).into(), Duration::from_secs(5))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: node\r\n\r\n")?;
+        Ok(stream)
+    };
+    let mut asleep: Vec<TcpStream> = (0..16).filter_map(|_| ask().ok()).collect();
+    ensure!(asleep.len() >= 8, "only {} connected", asleep.len());
+    let url = format!("http://{NODE}:8080/");
+    for number in 0..5 {
+        let began = Instant::now();
+        let arguments = ["-s", "-o", "/dev/null", "-w", "%{size_download}", "--max-time", "30"];
+        let len = client("curl", &[&arguments[..], &["--retry", "5", "--retry-all-errors", &url]].concat())?;
+        ensure!(len == LEN.to_string(), "{number}: {len} bytes");
+        ensure!(began.elapsed() < Duration::from_secs(20), "{number}: {:?}", began.elapsed());
+        asleep.extend((0..4).filter_map(|_| ask().ok()));
+    }
+    let unseated = rig.node.fresh_metrics()?.sum("minipirack_http_unseated_total", &[]);
+    ensure!(unseated > 4.0, "{unseated} have made room");
+    // Those who are left are not waited for, although nobody else comes.
+    rig.node.wait_for_metric("all to be gone", 2 * PATIENCE, |metrics| {
+        let connections = metrics.sum("minipirack_http_connections", &[]);
+        Ok((connections == 0.0).then_some(connections))
+    })?;
+    drop(asleep);
+    Ok(())
+}
+
 /// Middle, and where the middle half begins and ends.
 #[derive(Clone, Copy, Debug)]
 struct Quartiles {

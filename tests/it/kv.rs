@@ -281,3 +281,48 @@ fn accept(listener: &TcpListener) -> Result<TcpStream> {
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
 }
+
+#[test]
+fn a_replica_is_let_in_although_others_only_say_that_they_are() -> Result<()> {
+    let Some(lab) = Lab::private("false replicas of the key-value store")? else { return Ok(()) };
+    let rig = Rig::boot_in(lab, "workload=kv:memory=1M,clients=8,acks=1,cores=1", |_| ())?;
+    drop(wait::until("the store's port", PATIENCE, || Ok(Client::connect().ok()))?);
+    // Both places are taken by who confirms nothing, so nothing is answered.
+    let mut fakes = Vec::new();
+    for _ in 0..2 {
+        let mut fake = Client::connect()?;
+        fake.ask(b"REPLICATE 1\r\n", "COPIED\r\n")?;
+        fakes.push(fake);
+    }
+    let mut client = Client::connect()?;
+    client.0.write_all(b"SET k 1\r\n")?;
+    ensure!(matches!(client.0.read(&mut [0; 10]), Ok(0) | Err(_)), "a command was answered that nobody has confirmed");
+    // By now they have been silent for long enough to make room.
+    let mut replica = wait::until("a place for a replica", PATIENCE, || {
+        let mut replica = Client::connect()?;
+        Ok(replica.ask(b"REPLICATE 1\r\n", "COPIED\r\n").ok().map(|copy| (replica.0, copy.len() as u64)))
+    })?;
+    std::thread::spawn(move || -> std::io::Result<()> {
+        let mut buffer = [0; 4096];
+        loop {
+            replica.0.write_all(&replica.1.to_be_bytes())?;
+            match replica.0.read(&mut buffer)? {
+                0 => return Ok(()),
+                len => replica.1 += len as u64,
+            }
+        }
+    });
+    let mut client = Client::connect()?;
+    for number in 1..=50 {
+        let answer = client.ask(b"INCR n\r\n", "\r\n")?;
+        ensure!(answer == format!(":{number}\r\n"), "{answer:?}");
+    }
+    // The other one has to go, too, although nobody needs its place.
+    rig.node.wait_for_metric("only the true replica", PATIENCE, |metrics| {
+        let replicas = metrics.sum("minipirack_kv_replicas", &[]);
+        Ok((replicas == 1.0).then_some(replicas))
+    })?;
+    ensure!(client.ask(b"INCR n\r\n", "\r\n")? == ":51\r\n");
+    drop(fakes);
+    Ok(())
+}

@@ -138,3 +138,31 @@ impl Output for Text<'_, '_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Unit;
+
+    fn shown(name: &str) -> std::string::String {
+        let name = Box::leak(name.to_owned().into_boxed_str());
+        let metric = Metric::of_workload(name, Kind::Histogram, Unit::Seconds, "Time of a pass.");
+        let histogram = Histogram::new();
+        [3, 3, 1_003].iter().for_each(|us| histogram.record(*us));
+        let mut text = std::string::String::new();
+        let mut out = Buffer::new(&mut text);
+        let labels = [Label::Number(1), Label::Text("me\"mory"), Label::Shown(&"a\\b")];
+        Text { metric: &metric, out: &mut out, is_headed: false }.histogram(&labels, &histogram).unwrap();
+        out.flush().unwrap();
+        text
+    }
+
+    #[test]
+    fn buckets_with_a_long_beginning_are_shown_like_others() {
+        let (short, long) = ("minipirack_memory_pass_seconds", "x".repeat(BEGIN_LEN));
+        let text = shown(short);
+        let bucket = format!("{short}_bucket{{core=\"1\",workload=\"me\\\"mory\",id=\"a\\\\b\",le=\"0.000016\"}} 2\n");
+        assert!(text.contains(&bucket), "{text}");
+        assert_eq!(shown(&long).replace(&long, short), text);
+    }
+}

@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn values_are_written_as_they_show_themselves() {
         let powers = (0..20).map(|power| 10u64.pow(power));
-        let numbers = powers.flat_map(|n| [n - 1, n, n + 1, n * 12 / 10, n / 2]).chain([u64::MAX, 1 << 24, 48_234]);
+        let numbers = powers.flat_map(|n| [n - 1, n, n + 1, n / 10 * 12, n / 2]).chain([u64::MAX, 1 << 24, 48_234]);
         for n in numbers {
             let signed = i64::try_from(n).unwrap_or(i64::MIN);
             for value in [Value::Count(n), Value::Micros(n), Value::Millis(signed), Value::Millis(signed.wrapping_neg())] {
