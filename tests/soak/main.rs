@@ -73,15 +73,12 @@ fn everything_at_once_leaves_nothing_behind() -> Result<()> {
     node.settled_metrics()?;
 
     load(node, &user, WARM_UP_MAX.min(span / 6))?;
-    let before = Quiet::wait(node, CALM)?;
+    let before = Quiet::wait(node, None, CALM)?;
     say(&format!("soak: {before}, {} s of load follow", span.as_secs()));
     let first = load(node, &user, span)?;
 
     // The same sockets and the same memory as before.
-    let after = wait::until("what the clients took to be given back", CALM, || {
-        let now = Quiet::read(node)?;
-        Ok((now.connections == before.connections && now.sockets == before.sockets).then_some(now))
-    });
+    let after = Quiet::wait(node, Some(before), CALM);
     let after =
         after.with_context(|| format!("before: {before}; now: {:?}; {}", Quiet::read(node), node.last_words()))?;
     say(&format!("soak: {after}"));

@@ -16,6 +16,8 @@ const HEAP: &str = "minipirack_memory_area_used_bytes";
 const CONNECTIONS: &str = "minipirack_tcp_connections";
 /// Parts of the time for which the least use of the heap is told.
 const PARTS: usize = 6;
+/// Longer than from one sample to the next.
+const UNDISTURBED: Duration = Duration::from_millis(1500);
 /// Samples in a row that have to say the same.
 const STEADY: usize = 4;
 
@@ -31,9 +33,11 @@ pub(crate) struct Quiet {
 }
 
 impl Quiet {
-    /// Looks.
+    /// Looks at a sample that was taken while nobody looked: a page of metrics takes memory as long as it is being sent, more
+    /// than what is looked for.
     pub(crate) fn read(node: &TestNode) -> Result<Self> {
-        let metrics = node.fresh_metrics()?;
+        std::thread::sleep(UNDISTURBED);
+        let metrics = node.metrics()?;
         let net = shell::run(node, "net")?;
         // "sockets     34 open, 2 TCP connections"
         let words = net.iter().find_map(|line| line.strip_prefix("sockets")?.split_whitespace().next());
@@ -42,17 +46,21 @@ impl Quiet {
         Ok(Self { heap, connections: metrics.one(CONNECTIONS, &[])?, sockets })
     }
 
-    /// Looks until the number of connections and sockets stays the same for some seconds.
-    pub(crate) fn wait(node: &TestNode, deadline: Duration) -> Result<Self> {
+    /// Looks until the number of connections and sockets stays the same for some seconds, and is what it was `before`.
+    pub(crate) fn wait(node: &TestNode, before: Option<Self>, deadline: Duration) -> Result<Self> {
         let mut last: Vec<Self> = Vec::new();
         wait::until("a quiet node", deadline, || {
             let now = Self::read(node)?;
-            last.retain(|one| one.connections == now.connections && one.sockets == now.sockets);
+            last.retain(|one| one.has_as_many(&now));
             last.push(now);
-            // The least: while a page is made it takes memory, too.
+            // The least: what the node sends by itself takes memory for a moment, too.
             let least = last.iter().copied().min_by(|a, b| a.heap.total_cmp(&b.heap));
-            Ok(least.filter(|_| last.len() >= STEADY))
+            Ok(least.filter(|least| last.len() >= STEADY && before.is_none_or(|before| least.has_as_many(&before))))
         })
+    }
+
+    fn has_as_many(&self, other: &Self) -> bool {
+        self.connections == other.connections && self.sockets == other.sockets
     }
 }
 

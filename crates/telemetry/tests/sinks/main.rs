@@ -113,7 +113,7 @@ fn a_label_may_contain_anything() {
 
 #[test]
 fn promtool_accepts_the_metrics() {
-    for node in [Node::at_work(400), Node::just_started()] {
+    for node in [Node::at_work(400), Node::at_all_work(400), Node::just_started()] {
         let text = prometheus_text(&node, Names::Strict);
         let Some((is_success, complaints)) = exposition::promtool(&text) else {
             // Not by `eprintln!`, which the test harness keeps to itself when a test passes.

@@ -155,10 +155,10 @@ mod tests {
                 out.text("before ")?;
                 out.text(&long)?;
                 (0..400).try_for_each(|n| out.value(Value::Count(n)))?;
-                write!(out, " {}", "after")
+                write!(out, " after {len}")
             });
             let numbers: String = (0..400).map(|n| n.to_string()).collect();
-            assert_eq!(all, format!("before {long}{numbers} after"));
+            assert_eq!(all, format!("before {long}{numbers} after {len}"));
         }
     }
 
