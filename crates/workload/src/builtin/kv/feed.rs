@@ -4,6 +4,7 @@
 //! bucket that was copied already is told; one in a bucket that comes later is not, because its copy will have it. That is
 //! exact, because a key's bucket never changes. The copy (`replica.rs`) goes through the same ring, so its order with the changes is
 //! the order in which they happened. A replica that is too slow for its ring is cut off and begins anew.
+//! Anybody can say to be one: who confirms nothing makes room for another, and is cut off in any case (`serve.rs`).
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

@@ -15,7 +15,7 @@ pub(super) static FIGURES: &[Metric] = &[
     counter("minipirack_kv_hits_total", Unit::Count, "Reads of keys that were there."),
     counter("minipirack_kv_misses_total", Unit::Count, "Reads of keys that were not there."),
     counter("minipirack_kv_expired_total", Unit::Count, "Keys that have reached their end."),
-    counter("minipirack_kv_cut_off_total", Unit::Count, "Clients and replicas that were cut off because they were too slow."),
+    counter("minipirack_kv_cut_off_total", Unit::Count, "Clients that were cut off because they were too slow, and replicas that were, or did not confirm."),
     gauge("minipirack_kv_replicas", Unit::Count, "Replicas that follow the store."),
     gauge("minipirack_kv_replica_lag_bytes", Unit::Bytes, "Changes that the slowest replica has not confirmed."),
     gauge("minipirack_kv_source_up", Unit::Count, "Whether the store that this one follows is connected."),
