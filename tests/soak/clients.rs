@@ -22,8 +22,8 @@ const API: &str = "/api/v1";
 const PER_CONNECTION: u64 = 100;
 /// Requests of a pipeline.
 const PIPELINE: usize = 16;
-/// Lines of the log that a client reads: logins write some.
-const LINES: usize = 20;
+/// Lines of the log that a client reads: as many as there are at once.
+const LINES: usize = 10;
 /// Samples that a client of live events waits for.
 const SAMPLES: usize = 5;
 /// Tests with iperf3, at rates that leave something for the others.

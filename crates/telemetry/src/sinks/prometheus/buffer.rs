@@ -2,7 +2,7 @@
 //!
 //! A page of metrics is many short pieces: a name, a quote, a number. They are put together here, and the writer, which is
 //! reached through a table of functions and may have to grow, is called once for each kilobyte. Numbers are written without
-//! `core::fmt`. Together that makes a page four times as cheap.
+//! `core::fmt`. Together that takes half the instructions.
 
 use core::fmt::{self, Write};
 
