@@ -59,7 +59,7 @@ pub trait Application {
     /// Returns when there is something to do without input.
     fn due(&self) -> Option<Instant>;
 
-    /// Returns output that waits.
+    /// Returns output that waits, or the first part of it; nothing only if there is none.
     fn output(&mut self, output: Output) -> &[u8];
 
     /// Forgets the first `len` bytes of the output that waits.
@@ -249,10 +249,13 @@ impl Server<'_, '_> {
         for output in [Output::Normal, Output::Error] {
             loop {
                 let data = self.application.output(output);
-                let (len, all) = (self.connection.write(output, data)?, data.len());
+                if data.is_empty() {
+                    break;
+                }
+                let len = self.connection.write(output, data)?;
                 self.application.written(output, len);
-                is_drained &= len == all;
-                if len == 0 || len == all {
+                if len == 0 {
+                    is_drained = false;
                     break;
                 }
             }

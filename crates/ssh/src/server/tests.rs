@@ -60,9 +60,10 @@ impl Received {
     }
 }
 
-/// A session that has an output line every `every` seconds if it is busy, and takes what is typed.
+/// A session that has an output line every `every` seconds if it is busy, and takes what is typed; or one that ends with these words.
 struct Program {
     every: Option<u64>,
+    words: &'static [u8],
     next: u64,
     output: Vec<u8>,
     is_running: bool,
@@ -80,6 +81,7 @@ impl Application for Program {
 
     fn start(&mut self, _: Option<&str>, _: Option<Terminal>) {
         self.is_running = true;
+        self.output.extend(self.words);
     }
 
     fn stop(&mut self) {
@@ -109,7 +111,8 @@ impl Application for Program {
     }
 
     fn output(&mut self, output: Output) -> &[u8] {
-        if output == Output::Normal { &self.output } else { &[] }
+        // In pieces, as a ring gives it.
+        if output == Output::Normal { self.output.chunks(3).next().unwrap_or_default() } else { &[] }
     }
 
     fn written(&mut self, _: Output, len: usize) {
@@ -121,13 +124,23 @@ impl Application for Program {
     }
 
     fn status(&self) -> Option<u32> {
-        None
+        (self.is_running && !self.words.is_empty()).then_some(0)
     }
+}
+
+/// Serves a client, as [`serve_program`] does.
+fn serve_for(sends: &[(u64, &[u8])], every: Option<u64>, is_logged_in: bool) -> (Option<End>, u64, Vec<u8>, bool) {
+    serve_program(sends, every, b"", is_logged_in)
 }
 
 /// Serves a client; returns how that ended, after how many seconds, and what it received. A program that is busy is cut off after
 /// two hours.
-fn serve_for(sends: &[(u64, &[u8])], every: Option<u64>, is_logged_in: bool) -> (Option<End>, u64, Vec<u8>, bool) {
+fn serve_program(
+    sends: &[(u64, &[u8])],
+    every: Option<u64>,
+    words: &'static [u8],
+    is_logged_in: bool,
+) -> (Option<End>, u64, Vec<u8>, bool) {
     testkit::time::run(async {
         let start = Instant::now().as_secs() + 1;
         Timer::at(Instant::from_secs(start)).await;
@@ -143,7 +156,8 @@ fn serve_for(sends: &[(u64, &[u8])], every: Option<u64>, is_logged_in: bool) -> 
         };
         let sends = sends.iter().map(|(at, payload)| (start + at, packet(payload))).collect();
         let (mut client, mut received) = (Client { sends }, Received::default());
-        let mut program = Program { every, next: start, output: Vec::new(), is_running: false, was_stopped: false };
+        let mut program =
+            Program { every, words, next: start, output: Vec::new(), is_running: false, was_stopped: false };
         let serving = serve(&mut client, &mut received, &mut connection, &mut program, LIMITS);
         let end = with_timeout(Duration::from_secs(7200), serving).await.ok();
         (end, Instant::now().as_secs() - start, received.messages(), program.was_stopped)
@@ -176,6 +190,15 @@ fn a_client_that_only_says_that_it_is_there_is_closed_too() {
     assert_eq!(serve_for(&sends, None, true).1, 601);
     // Nor does one that is logged in and opens no session at all stay.
     assert_eq!(serve_for(&[], None, true).1, 600);
+}
+
+#[test]
+fn all_that_a_session_says_comes_before_its_end() {
+    let (_, _, messages, was_stopped) = serve_program(&[(0, OPEN), (1, SHELL)], None, b"0123456789", true);
+    // Four pieces of data, exit status, end of data, close.
+    let from = messages.iter().position(|number| *number == 94).unwrap();
+    assert_eq!(messages[from..from + 7], [94, 94, 94, 94, 98, 96, 97]);
+    assert!(was_stopped);
 }
 
 #[test]
