@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tests::frames::FrameSocket;
-use tests::instructions::Counter;
 use tests::lab::{HOST, HOST_MAC, Lab, NODE, say};
 use tests::node::{self, PATIENCE, Rig};
 use tests::openssh::User;
@@ -91,41 +90,6 @@ fn answer(frame: &[u8]) -> Option<u16> {
     (is_ours && frame.get(38..40)? == IDENT.to_be_bytes())
         .then(|| frame.get(40..)?.first_chunk().copied())?
         .map(u16::from_be_bytes)
-}
-
-#[test]
-fn a_frame_costs_nothing_more_when_no_fault_is_active() -> Result<()> {
-    /// Frames in a round, and rounds, of which the cheapest counts: in others the node has done other things besides.
-    const COUNT: u16 = 2000;
-    const ROUNDS: usize = 5;
-    let Some(lab) = Lab::private("what faults cost")? else { return Ok(()) };
-    let Some(counter) = Counter::new()? else {
-        say("NOT TESTED (needs QEMU 9): what faults cost");
-        return Ok(());
-    };
-    let user = User::new()?;
-    let rig = Rig::boot_in(lab, &user.setting()?, |config| config.extra.extend(counter.arguments().map(Into::into)))?;
-    rig.node.settled_metrics()?;
-    let mut bench = Bench { rig: &rig, user: &user, wire: FrameSocket::open()? };
-    let cost = |bench: &mut Bench<'_>| -> Result<f64> {
-        let mut least = f64::INFINITY;
-        for _ in 0..ROUNDS {
-            let before = counter.of_core(0)?;
-            ensure!(bench.echo(COUNT)?.iter().all(|is_answered| *is_answered), "frames are lost");
-            least = least.min((counter.of_core(0)? - before) / f64::from(COUNT));
-        }
-        Ok(least)
-    };
-    let never = cost(&mut bench)?;
-    // One for which every frame is looked at, and that does nothing to these.
-    bench.command("fault add drop peer=10.77.0.222 proto=icmp for=5m")?;
-    let active = cost(&mut bench)?;
-    bench.command("fault clear all")?;
-    let healed = cost(&mut bench)?;
-    say(&format!("faults: an echo takes {never:.0} instructions, {active:.0} with a fault, {healed:.0} afterwards"));
-    ensure!(healed < never * 1.02, "it takes {healed:.0} instructions after a fault, and took {never:.0} before");
-    ensure!(active > healed * 1.02, "the fault was not looked at: {active:.0} instructions, {healed:.0} without");
-    Ok(())
 }
 
 #[test]
