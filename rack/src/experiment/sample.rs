@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::book::{Book, lock};
 use super::crew::{Crew, Member};
 use super::hand::Hand;
-use super::series::{Pulse, Reading, Track};
+use super::series::{Ailments, Pulse, Reading, Track};
 use super::watch::Watch;
 use crate::fleet::Look;
 
@@ -72,10 +72,13 @@ impl Sampler {
                 && let Ok(sample) = member.node.api("sample")
             {
                 pulse_due = now + PULSE;
-                let pulse = Pulse::read(&sample, Instant::now());
-                watch.feel(&pulse);
-                lock(track).pulses.push(pulse);
+                lock(track).pulses.push(Pulse::read(&sample, Instant::now()));
+                feel(member, &mut watch);
             }
+        }
+        // What came behind the last look counts, too.
+        if watch.is_heard() {
+            feel(member, &mut watch);
         }
     }
 
@@ -84,6 +87,13 @@ impl Sampler {
         let (asked, reading) = ask(crew.members.get(at)?)?;
         lock(self.tracks.get(at)?).add(asked, reading);
         Some(())
+    }
+}
+
+/// Asks how often the hardware was not well.
+fn feel(member: &Member, watch: &mut Watch<'_>) {
+    if let Some(ailments) = member.node.api("health").ok().and_then(|value| Ailments::read(&value)) {
+        watch.feel(ailments, Instant::now());
     }
 }
 

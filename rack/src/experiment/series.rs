@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use telemetry::metrics::Kind;
@@ -159,6 +159,43 @@ impl Pulse {
     }
 }
 
+/// How often something made a node's samples worthless.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ailment {
+    pub(super) reason: String,
+    pub(super) is_now: bool,
+    /// Samples since the node's start.
+    pub(super) count: u64,
+    /// How long before the newest sample the last of them was.
+    pub(super) ago: Duration,
+}
+
+/// What has kept a node's hardware from working as it should since the node's start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ailments(pub(super) Vec<Ailment>);
+
+impl Ailments {
+    /// Reads what a node says at `/api/v1/health`; `None` if that is not as it should be.
+    pub(super) fn read(value: &Value) -> Option<Self> {
+        let at_us = value["at_us"].as_u64()?;
+        let ailment = |condition: &Value| {
+            let last_us = condition["last_us"].as_u64().unwrap_or(at_us);
+            Some(Ailment {
+                reason: plain(condition["reason"].as_str()?),
+                is_now: condition["now"].as_bool().unwrap_or_default(),
+                count: condition["sick_samples"].as_u64()?,
+                ago: Duration::from_micros(at_us.saturating_sub(last_us)),
+            })
+        };
+        value["conditions"].as_array()?.iter().map(ailment).collect::<Option<_>>().map(Self)
+    }
+
+    /// Returns how many samples something has made worthless.
+    pub(super) fn count(&self, reason: &str) -> u64 {
+        self.0.iter().find(|ailment| ailment.reason == reason).map_or(0, |ailment| ailment.count)
+    }
+}
+
 /// All that a node has told.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Track {
@@ -218,8 +255,6 @@ impl Track {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::*;
@@ -256,5 +291,20 @@ mod tests {
         for value in [json!({}), json!([]), json!({"boots": 1, "sample_us": 1, "workloads": [{"id": 1}]})] {
             assert_eq!(Reading::read(&value), None, "{value}");
         }
+        let condition = json!({"reason": "throttled", "now": null});
+        for value in [json!({}), json!({"at_us": 1}), json!({"at_us": 1, "conditions": [condition]})] {
+            assert_eq!(Ailments::read(&value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_was_wrong_is_read_with_how_long_ago_it_was() {
+        let conditions = json!([
+            {"reason": "throttled", "now": null, "since_boot": null, "sick_samples": 0, "last_us": null},
+            {"reason": "link_lost", "now": false, "since_boot": true, "sick_samples": 3, "last_us": 4_000_000},
+        ]);
+        let ailments = Ailments::read(&json!({"at_us": 9_000_000, "conditions": conditions})).unwrap();
+        assert_eq!([ailments.count("throttled"), ailments.count("link_lost"), ailments.count("x")], [0, 3, 0]);
+        assert_eq!((ailments.0[1].is_now, ailments.0[1].ago), (false, Duration::from_secs(5)));
     }
 }

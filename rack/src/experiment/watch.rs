@@ -9,7 +9,7 @@ use super::book::{Book, Entry, Kind};
 use super::crew::Crew;
 use super::hand::Planned;
 use super::sample::PULSE;
-use super::series::{Pulse, Reading};
+use super::series::{Ailments, Reading};
 use crate::fleet::Look;
 
 /// A node that has been silent for so long, and may not be, is lost.
@@ -23,13 +23,14 @@ pub(super) struct Watch<'a> {
     book: &'a Book,
     last: Option<Reading>,
     heard: Instant,
+    ailments: Option<Ailments>,
     /// What was told of it: once is enough.
     told: BTreeSet<String>,
 }
 
 impl<'a> Watch<'a> {
     pub(super) fn new(at: usize, crew: &'a Crew<'a>, planned: &'a Planned, book: &'a Book) -> Self {
-        Self { at, crew, planned, book, last: None, heard: Instant::now(), told: BTreeSet::new() }
+        Self { at, crew, planned, book, last: None, heard: Instant::now(), ailments: None, told: BTreeSet::new() }
     }
 
     /// Takes note that the node has not answered.
@@ -68,17 +69,29 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Notes what the hardware makes worthless.
-    pub(super) fn feel(&mut self, pulse: &Pulse) {
-        for reason in &pulse.reasons {
+    /// Returns whether the node has just answered.
+    pub(super) fn is_heard(&self) -> bool {
+        self.last.is_some() && self.heard.elapsed() < 2 * PULSE
+    }
+
+    /// Notes what the hardware makes worthless: now, or since the look before. `at` is when that was asked. A count that has become
+    /// less is that of another life.
+    pub(super) fn feel(&mut self, ailments: Ailments, at: Instant) {
+        for ailment in &ailments.0 {
+            let reason = &ailment.reason;
+            let is_more = self.ailments.as_ref().is_some_and(|before| ailment.count > before.count(reason));
             // The cable was pulled on purpose.
-            if reason == "link_lost" && self.planned.is_silence(pulse.at) {
+            let is_planned = || {
+                reason == "link_lost" && at.checked_sub(ailment.ago).is_some_and(|last| self.planned.is_silence(last))
+            };
+            if !(ailment.is_now || is_more) || is_planned() {
                 continue;
             }
             // A newer image may have more of them.
             let meaning = Reason::ALL.iter().find(|known| known.name() == reason).map_or("?", |known| known.meaning());
             self.trouble(reason, format!("has {}: {meaning}", reason.replace('_', " ")));
         }
+        self.ailments = Some(ailments);
     }
 
     /// Notes what makes the run void, if it does.
@@ -123,8 +136,11 @@ mod tests {
         Reading::read(&json!({"boots": boots, "sample_us": 1, "workloads": []})).unwrap()
     }
 
-    fn pulse(reasons: &[&str]) -> Pulse {
-        Pulse::read(&json!({"invalid_reasons": reasons}), Instant::now())
+    /// What a node says of its hardware: whether something is wrong now, in how many samples it was, and the last time of it, of which
+    /// the newest sample is 100 s behind its start.
+    fn health(reason: &str, now: bool, count: u64, last_s: u64) -> Ailments {
+        let condition = json!({"reason": reason, "now": now, "sick_samples": count, "last_us": last_s * 1_000_000});
+        Ailments::read(&json!({"at_us": 100_000_000, "conditions": [condition]})).unwrap()
     }
 
     #[test]
@@ -177,16 +193,36 @@ mod tests {
                 "has network loop: its own frames come back: a switch loops, or another station has its MAC address",
             ),
         ] {
-            let story = |watch: &mut Watch<'_>| (0..3).for_each(|_| watch.feel(&pulse(&[reason])));
-            assert_eq!(watch(FILE, &Planned::default(), story), [format!("a (pi) {said}")]);
+            let now = |watch: &mut Watch<'_>| {
+                (1..4).for_each(|count| watch.feel(health(reason, true, count, 100), Instant::now()));
+            };
+            // It was over before it was looked at; and what was before the run does not count.
+            let meanwhile = |watch: &mut Watch<'_>| {
+                [7, 7, 8].into_iter().for_each(|count| watch.feel(health(reason, false, count, 99), Instant::now()));
+            };
             let without = FILE.replace("[expect]", "[expect]\nvoid = []");
-            assert_eq!(watch(&without, &Planned::default(), story), [""; 0]);
+            assert_eq!(watch(FILE, &Planned::default(), now), [format!("a (pi) {said}")]);
+            assert_eq!(watch(FILE, &Planned::default(), meanwhile), [format!("a (pi) {said}")]);
+            assert_eq!(watch(&without, &Planned::default(), now), [""; 0]);
+            assert_eq!(watch(&without, &Planned::default(), meanwhile), [""; 0]);
+            let before = |watch: &mut Watch<'_>| {
+                // In the second life it begins anew.
+                [7, 7, 0, 0].into_iter().for_each(|count| watch.feel(health(reason, false, count, 9), Instant::now()));
+            };
+            assert_eq!(watch(FILE, &Planned::default(), before), [""; 0]);
         }
-        // The cable was pulled on purpose. That does not explain a weak power supply.
+        // The cable was pulled on purpose. That does not explain a weak power supply, nor that it had been out before.
         let planned = Planned::default();
         planned.expect("nic-off for=5s");
-        let void = watch(FILE, &planned, |watch| watch.feel(&pulse(&["link_lost", "under_voltage"])));
+        let story = |reason: &'static str, last_s| {
+            move |watch: &mut Watch<'_>| {
+                watch.feel(health(reason, false, 0, 0), Instant::now());
+                watch.feel(health(reason, false, 2, last_s), Instant::now() + Duration::from_secs(6));
+            }
+        };
+        assert_eq!(watch(FILE, &planned, story("link_lost", 99)), [""; 0]);
+        assert_eq!(watch(FILE, &planned, story("link_lost", 90)), ["a (pi) has link lost: the link was lost"]);
+        let void = watch(FILE, &planned, story("under_voltage", 99));
         assert_eq!(void, ["a (pi) has under voltage: the supply voltage is too low"]);
-        assert_eq!(watch(FILE, &planned, |watch| watch.feel(&pulse(&[]))), [""; 0]);
     }
 }
