@@ -83,7 +83,19 @@ pub(super) fn fault(mut template: Template, seed: u64) -> Result<Template, Mista
     let sample = template.sample();
     let read = fault::Spec::parse(&mut sample.split_ascii_whitespace()).map(|_| ());
     read.map_err(|error| of_words(&template, &sample, &error.to_string()))?;
+    // A node is seen through its restart, and gets no other orders meanwhile.
+    if is_restart(&sample)
+        && let Some(after) = sample.split_ascii_whitespace().find(|word| word.starts_with("after="))
+    {
+        let mistake = Mistake::new(template.place(after), "a restart comes at once in an experiment");
+        return Err(mistake.help("say when with at = \"…\""));
+    }
     Ok(template)
+}
+
+/// Returns whether a fault is that its node restarts.
+pub(crate) fn is_restart(words: &str) -> bool {
+    matches!(words.split_ascii_whitespace().next(), Some("reset" | "crash"))
 }
 
 /// Returns when a fault begins after it was given, and how long it lasts then; nothing for those that are over at once.
@@ -92,8 +104,7 @@ pub(crate) fn fault_time(words: &str) -> (Duration, Duration) {
         let value = words.split_ascii_whitespace().find_map(|word| word.strip_prefix(key))?;
         Unit::Time.parse(value).map(Duration::from_micros)
     };
-    let is_instant = ["reset", "crash"].iter().any(|kind| words.split_ascii_whitespace().next() == Some(kind));
-    let lasts = if is_instant { Duration::ZERO } else { find("for=").unwrap_or(FAULT_FOR) };
+    let lasts = if is_restart(words) { Duration::ZERO } else { find("for=").unwrap_or(FAULT_FOR) };
     (find("after=").unwrap_or_default(), lasts)
 }
 
