@@ -45,6 +45,8 @@ pub(super) struct Planned {
     silences: Mutex<Vec<(Instant, Instant)>>,
     /// Restarts to come that nobody has seen yet.
     restarts: AtomicUsize,
+    /// Why a node was not seen through a restart.
+    failure: Mutex<Option<String>>,
 }
 
 impl Planned {
@@ -72,6 +74,16 @@ impl Planned {
             _ => return,
         };
         lock(&self.silences).push((now, now + after + lasts + AFTERMATH));
+    }
+
+    /// Takes note of why the node was not seen through its restart.
+    pub(super) fn fail(&self, reason: String) {
+        *lock(&self.failure) = Some(reason);
+    }
+
+    /// Takes that, if there is something.
+    pub(super) fn take_failure(&self) -> Option<String> {
+        lock(&self.failure).take()
     }
 
     fn is_back(&self) {
@@ -169,8 +181,9 @@ impl Worker {
             };
             if is_told {
                 answer(told);
-                // Who watches the node sees it, too, and says so.
-                let _ = self.see_through(restart, sent);
+                if let Err(error) = self.see_through(restart, sent) {
+                    self.planned.fail(format!("{error:#}"));
+                }
                 continue;
             }
             // A node that restarts at once may not get to answer: that it has restarted is the answer.

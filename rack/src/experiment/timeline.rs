@@ -175,6 +175,11 @@ impl<'a> Timeline<'a> {
             }
             false
         });
+        for (at, hand) in self.hands.iter().enumerate() {
+            if let Some(reason) = hand.planned.take_failure() {
+                book.void(Some(at), format!("{}, after a planned restart: {reason}", crew.label(at)));
+            }
+        }
     }
 
     /// Returns whether all workloads of a role have been there and have ended.
@@ -224,8 +229,10 @@ mod tests {
 
     use anyhow::{Result, anyhow};
 
+    use super::super::crew::Member;
     use super::super::file::Experiment;
     use super::*;
+    use crate::fleet::tests::{look, node};
 
     #[test]
     fn an_order_that_was_not_obeyed_makes_the_run_void_whatever_else_was() {
@@ -254,5 +261,25 @@ mod tests {
         let entry = book.note(Entry::new(Kind::Action, None, "nobody answers"), "");
         assert_eq!(order(entry, None), 0);
         assert!(error("nobody answers").unwrap().contains("nobody knows") && book.read().1.len() == 2);
+    }
+
+    #[test]
+    fn a_node_that_does_not_come_back_as_it_was_makes_the_run_void() {
+        let file = "name = \"x\"\n[roles.a]\nworkloads = [\"cpu\"]\n[[phases]]\nname = \"run\"\nfor = \"1s\"\n\
+                    [expect]\nthat = [\"errors == 0\"]\n";
+        let experiment = Experiment::read(file).unwrap();
+        let crew = Crew {
+            experiment: &experiment,
+            members: vec![Member { role: 0, index: 0, node: node("pi", 1), look: look() }],
+        };
+        let (book, sampler) = (Book::default(), Sampler::new(1, Duration::from_secs(1)));
+        let hands = [Hand::of(&crew.members[0].node)];
+        let mut timeline = Timeline::new(&crew, &hands, &book, &sampler);
+        timeline.hear();
+        assert!(!book.is_void());
+        hands[0].planned.fail("pi is not back 60s after a restart".into());
+        timeline.hear();
+        timeline.hear();
+        assert_eq!(book.read().1, ["a (pi), after a planned restart: pi is not back 60s after a restart"]);
     }
 }
