@@ -113,6 +113,12 @@ impl Reading {
         Some(reading)
     }
 
+    /// Returns the ids of workloads that have failed, and why.
+    pub(super) fn failed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let failed = self.works.iter().filter(|(_, work)| work.state == "failed");
+        failed.map(|(id, work)| (id.as_str(), work.reason.as_str()))
+    }
+
     /// Returns whether the node was started anew since `earlier`.
     pub(super) fn is_after_reboot(&self, earlier: &Self) -> bool {
         self.boots != earlier.boots || self.sample_us < earlier.sample_us

@@ -58,6 +58,9 @@ impl<'a> Watch<'a> {
                 self.trouble("rebooted", "was started anew, which was not planned".into());
             }
         }
+        for (id, reason) in reading.failed() {
+            self.trouble("failed", format!("workload {id} has failed: {reason}"));
+        }
         is_reboot || was_silent
     }
 
@@ -168,6 +171,27 @@ mod tests {
         planned.expect("crash core=1");
         planned.expect("reset");
         assert_eq!(watch(FILE, &planned, story), [""; 0]);
+    }
+
+    #[test]
+    fn a_workload_that_fails_makes_a_run_void() {
+        let reading = |state: &str, reason: &str| {
+            let work =
+                json!({"id": "cpu", "state": state, "reason": reason, "runs": 1, "figures": {}, "durations_us": []});
+            Reading::read(&json!({"boots": 1, "sample_us": 1, "workloads": [work]})).unwrap()
+        };
+        let story = |watch: &mut Watch<'_>| {
+            ["running", "failed", "failed"].into_iter().for_each(|state| _ = watch.hear(&reading(state, "no memory")));
+        };
+        assert_eq!(watch(FILE, &Planned::default(), story), ["a (pi) workload cpu has failed: no memory"]);
+        let without = FILE.replace("[expect]", "[expect]\nvoid = [\"lost\"]");
+        assert_eq!(watch(&without, &Planned::default(), story), [""; 0]);
+        let well = |watch: &mut Watch<'_>| {
+            ["running", "stalled", "finished", "stopped"]
+                .into_iter()
+                .for_each(|state| _ = watch.hear(&reading(state, "")));
+        };
+        assert_eq!(watch(FILE, &Planned::default(), well), [""; 0]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{Controller, Deed, Event, Health, History, Phase, Role, Target, check
 /// Most nodes of a role.
 const COUNT_MAX: u64 = 100;
 /// What makes a run void besides what the nodes' health knows.
-pub(crate) const VOID_OTHERS: [&str; 3] = ["lost", "rebooted", "version"];
+pub(crate) const VOID_OTHERS: [&str; 4] = ["lost", "rebooted", "version", "failed"];
 
 /// Keeps a value, or notes what is wrong with it.
 fn keep<T>(table: &Table<'_>, found: Result<T, Mistake>) -> Option<T> {
