@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-pub(crate) use self::finding::Finding;
+pub(crate) use self::finding::{Finding, audit};
 use self::record::Dial;
 pub(crate) use self::record::{Plan, Recorder};
 use crate::fleet::{Interrupt, Login, Node, Selection, Stream};

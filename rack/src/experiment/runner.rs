@@ -131,8 +131,12 @@ fn conduct(crew: &Crew<'_>, hands: &[Hand], cleanup: &Cleanup<'_>, options: &Opt
         }
         timeline.run(stop);
     });
-    // While the stores still run.
-    let finding = recorder.map(|(recorder, plan)| Finding::of(&recorder.stop(), &plan));
+    // Who has had enough does not wait for what a history has come to. The look for lost writes needs stores that run.
+    let account = recorder.filter(|_| !stop.is_set()).map(|(recorder, plan)| {
+        let history = recorder.stop();
+        let missing = history::audit(&history, &plan);
+        (history, missing)
+    });
     if stop.is_set() {
         book.void(None, "it was interrupted".into());
     }
@@ -145,6 +149,11 @@ fn conduct(crew: &Crew<'_>, hands: &[Hand], cleanup: &Cleanup<'_>, options: &Opt
     for left in cleanup.end() {
         book.void(None, format!("it can't be told whether all has ended on {left}"));
     }
+    if account.is_some() && stop.is_set() && !book.is_void() {
+        book.void(None, "it was interrupted before its history was checked".into());
+    }
+    let account = account.filter(|_| !stop.is_set());
+    let finding = account.map(|(history, missing)| Finding::judge(&history, missing.as_deref()));
     // Nodes obey in turn: what was ordered before the end is answered now.
     timeline.hear();
     let (entries, void) = book.read();

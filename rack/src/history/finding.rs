@@ -10,6 +10,12 @@ const AUDIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Violations and lost keys that are named.
 const NAMED: usize = 5;
 
+/// Returns the keys of acknowledged writes that are missing in the first store that answers; `None` if none does.
+pub(crate) fn audit(history: &History, plan: &Plan) -> Option<Vec<String>> {
+    let timeout = plan.timeout.max(AUDIT_TIMEOUT);
+    plan.stores.iter().find_map(|store| lost(history, store, timeout).ok())
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
@@ -26,6 +32,11 @@ pub(crate) struct Finding {
 impl Finding {
     /// Checks a history, and looks for its writes in the first store that answers.
     pub(crate) fn of(history: &History, plan: &Plan) -> Self {
+        Self::judge(history, audit(history, plan).as_deref())
+    }
+
+    /// Checks a history of which these writes are missing; `None` if that is not known.
+    pub(crate) fn judge(history: &History, missing: Option<&[String]>) -> Self {
         let answered = history.operations.iter().filter(|operation| operation.answered.is_some()).count();
         let (violations, about_violations) = match check(&history.operations) {
             _ if answered == 0 => (None, "no client had an answer".into()),
@@ -40,10 +51,8 @@ impl Finding {
                 (Some(found.len()), format!("not linearizable on {} registers{}", found.len(), first.concat()))
             }
         };
-        let timeout = plan.timeout.max(AUDIT_TIMEOUT);
-        let missing = plan.stores.iter().find_map(|store| lost(history, store, timeout).ok());
         let acknowledged = history.kept.len();
-        let about_lost = match missing.as_deref() {
+        let about_lost = match missing {
             None => "lost writes: not known, no store answers".into(),
             Some([]) => format!("lost writes: none of {acknowledged} that were acknowledged"),
             Some(missing) => {
