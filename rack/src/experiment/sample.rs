@@ -49,6 +49,8 @@ impl Sampler {
     pub(super) fn follow(&self, at: usize, crew: &Crew<'_>, hand: &Hand, book: &Book) {
         let (Some(member), Some(track)) = (crew.members.get(at), self.tracks.get(at)) else { return };
         let mut watch = Watch::new(at, crew, &hand.planned, book);
+        // It may be another by now.
+        let mut is_unsure = false;
         let (mut due, mut pulse_due) = (Instant::now(), Instant::now());
         while !self.is_over.load(Ordering::Relaxed) {
             let now = Instant::now();
@@ -62,10 +64,10 @@ impl Sampler {
                 watch.hear_nothing(Instant::now());
                 continue;
             };
-            if watch.hear(&reading)
-                && let Ok(look) = Look::at(&member.node)
-            {
+            is_unsure |= watch.hear(&reading);
+            if is_unsure && let Ok(look) = Look::at(&member.node) {
                 watch.compare(&look);
+                is_unsure = false;
             }
             lock(track).add(asked, reading);
             if now >= pulse_due
