@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tests::browser::Browser;
 
 #[path = "experiment/architectures.rs"]
 mod architectures;
@@ -156,6 +157,37 @@ fn a_pipeline_loses_its_workers_and_no_message() {
     assert_eq!(event("is up again")["node"], "worker[0]");
     // The rack of its own is gone.
     assert_eq!(place.say(&["ps", "--json"]).1.trim(), "[]");
+    expect_drawn(&place.path("pipeline-worker-lost-report.html"));
+}
+
+/// Fails if a report is not drawn as it should be, in a browser.
+fn expect_drawn(report: &Path) {
+    let Some(mut browser) = Browser::open(&format!("file://{}", report.display())).unwrap() else {
+        tests::lab::say("NOT TESTED (needs the package chromium): the report of an experiment in a browser");
+        return;
+    };
+    // Each plot has a line with a length, each fault that lasts is a band, and each that does not a cut.
+    for drawn in [
+        "{const charts=[...document.querySelectorAll('.chart:not(.wide)')];charts.length>=5&&charts.every(chart=>\
+         [...chart.querySelectorAll('path.line')].some(line=>\
+         line.getAttribute('d').split('L').length>10&&line.getTotalLength()>100)\
+         &&chart.querySelector('rect.band')?.getBBox().width>2&&chart.querySelector('line.cut'))}",
+        "[...document.querySelectorAll('.chart h3')].some(heading=>heading.textContent.trim().startsWith('Depth'))",
+        "document.querySelectorAll('.chart.wide .bar').length>=1",
+    ] {
+        browser.wait_for(drawn).unwrap();
+    }
+    for (name, width, height, is_dark) in
+        [("desktop", 1280, 2400, false), ("phone", 390, 4000, false), ("dark", 1280, 2400, true)]
+    {
+        browser.resize(width, height, is_dark).unwrap();
+        browser.wait_for(&format!("innerWidth=={width}")).unwrap();
+        let wide = browser.evaluate("document.documentElement.scrollWidth").unwrap();
+        assert_eq!(wide, width, "on a {name} the report sticks out");
+        // For people to look at; and what is blank compresses to next to nothing.
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{name}.png"));
+        assert!(browser.screenshot(&file).unwrap() > 30_000, "the picture of the {name} is blank");
+    }
 }
 
 #[test]
