@@ -55,10 +55,11 @@ pub enum AddressLoss {
 }
 
 impl AddressLoss {
-    /// Returns whether the same claim would be refused again, whatever happens on the network.
+    /// Returns whether the same claim would be refused again, whatever happens on the network. What depends on the node's own address is
+    /// not: a lease may bring another.
     #[must_use]
     pub fn is_for_good(&self) -> bool {
-        matches!(self, Self::Elsewhere | Self::Own | Self::Router | Self::NoStation)
+        matches!(self, Self::NoStation)
     }
 }
 
@@ -274,6 +275,9 @@ mod tests {
     fn losses_say_what_to_do() {
         let loss = AddressLoss::Conflict(Station([0x52, 0x54, 0, 1, 2, 0xff]));
         assert_eq!(loss.to_string(), "the station 52:54:00:01:02:ff uses it");
-        assert!(AddressLoss::Router.is_for_good() && !loss.is_for_good());
+        assert!(AddressLoss::NoStation.is_for_good());
+        for loss in [AddressLoss::Elsewhere, AddressLoss::Own, AddressLoss::Router, loss] {
+            assert!(!loss.is_for_good(), "{loss}");
+        }
     }
 }

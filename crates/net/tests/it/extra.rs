@@ -8,6 +8,7 @@ use net::{Event, TcpSocket};
 use sockets::address::{AddressLoss, AddressState, Station};
 use sockets::{AddressClaim, Network};
 
+use crate::dhcp::Server;
 use crate::lab::{self, Lab, Node, Tap, fixed, settings, wait_until};
 
 const EXTRA: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 250);
@@ -180,6 +181,28 @@ fn only_addresses_of_the_subnet_that_nobody_is_known_to_have_can_be_claimed() {
         lab.tasks.spawn(net::address::run_extra(node.stack, network));
         let claim = claim(network, SECOND * 9);
         assert_eq!(state(&claim).await, AddressState::Lost(AddressLoss::NoNetwork));
+    });
+}
+
+#[test]
+fn an_address_that_a_node_without_a_lease_can_t_have_is_its_own_with_one() {
+    lab::run(|lab| async move {
+        let node = lab.node(1, settings(net::Ipv4Settings::Dhcp));
+        let network: &'static Network = Box::leak(Box::new(Network::new()));
+        lab.tasks.spawn(net::address::run_extra(node.stack, network));
+        wait_until(SECOND * 20, "a link-local address", || {
+            node.stack.ipv4_address().is_some_and(|own| own.is_link_local())
+        })
+        .await;
+        let refused = claim(network, SECOND * 60);
+        let AddressState::Lost(loss) = state(&refused).await else { panic!("it is not in the node's network") };
+        assert!(loss == AddressLoss::Elsewhere && !loss.is_for_good(), "{loss}");
+        drop(refused);
+        let server = Server::start(&lab);
+        wait_until(SECOND * 90, "a lease", || node.stack.ipv4_address() == Some(server.address.get())).await;
+        let held = claim(network, SECOND * 60);
+        assert_eq!(state(&held).await, AddressState::Held);
+        assert_eq!(node.stack.extra_ipv4_address(), Some(EXTRA));
     });
 }
 

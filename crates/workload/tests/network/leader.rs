@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use embassy_time::{Duration, Instant, Timer};
-use sockets::Network;
+use sockets::{AddressLoss, AddressState, Network};
 use workload::{Manager, Which};
 
 use super::{Client, Node, figure, status, until, with_node};
@@ -89,6 +89,27 @@ fn a_leader_outlives_a_new_start_of_the_store_but_not_its_absence() {
         until("it leads again", async || leads(&manager)).await;
         let mut client = Client::connect(&node, 6379).await;
         assert_eq!(client.ask("GET leader:term", 2).await, "$1\r\n2\r\n", "terms go on");
+    });
+}
+
+#[test]
+fn a_leader_on_a_node_that_is_not_in_the_network_yet_leads_again_when_it_is() {
+    let (node, manager) = (Node::new(), Manager::new());
+    with_node(&node, &manager, async {
+        manager.start("kv:memory=1M,clients=4,cores=1", None).unwrap();
+        manager.start(SPEC, None).unwrap();
+        for (term, loss) in [AddressLoss::Elsewhere, AddressLoss::Own, AddressLoss::Router].into_iter().enumerate() {
+            until("it leads", async || leads(&manager)).await;
+            let order = node.0.address_order(Instant::now()).unwrap();
+            node.0.report_address(order.number, AddressState::Lost(loss));
+            until("it gives up", async || !leads(&manager)).await;
+            assert_eq!(status(&manager, "leader").reason, "", "{loss}");
+            assert_eq!(figure(&manager, "leader", "minipirack_leader_terms_total"), term as u64 + 1);
+        }
+        until("it leads again", async || leads(&manager) && held(node.0).is_some()).await;
+        let order = node.0.address_order(Instant::now()).unwrap();
+        node.0.report_address(order.number, AddressState::Lost(AddressLoss::NoStation));
+        until("it has failed", async || status(&manager, "leader").reason.contains("means a network")).await;
     });
 }
 

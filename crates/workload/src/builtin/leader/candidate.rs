@@ -143,6 +143,9 @@ impl Candidate<'_> {
     fn lose(&mut self, loss: AddressLoss, now: Instant) -> Result<(), Failure> {
         if let AddressLoss::Conflict(_) = loss {
             self.count(Figure::Conflicts);
+        }
+        // The others are what happens to every leader that loses its store, or its cable.
+        if !matches!(loss, AddressLoss::Expired | AddressLoss::NoNetwork) {
             self.context.add_errors(1);
         }
         if loss.is_for_good() {
