@@ -10,6 +10,7 @@ use nic::MacAddress;
 use smoltcp::config::IFACE_MAX_ADDR_COUNT;
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::phy::{Checksum, ChecksumCapabilities};
+use smoltcp::socket::Socket;
 use smoltcp::time::Instant;
 use smoltcp::wire::{
     EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpEndpoint, TcpControl, TcpRepr, TcpSeqNumber,
@@ -120,7 +121,8 @@ pub(crate) fn learn_announced(
 }
 
 /// Changes the addresses of the interface, and has smoltcp know its neighbours again: it forgets them all by that, asks for one a second
-/// only, and meanwhile has nothing to say to the others.
+/// only, and meanwhile has nothing to say to the others. Who has not said for a minute where it is, is asked again, unless there is a
+/// connection with it: who hears of the other all the time does not ask.
 pub(crate) fn change_addresses(
     device: &mut Device,
     iface: &mut Interface,
@@ -132,9 +134,18 @@ pub(crate) fn change_addresses(
     let waiting = device.take_next();
     let watch = &device.shared.watch;
     for station in (0..).map_while(|n| watch.station(n)) {
-        teach(device, iface, sockets, station, now);
+        if station.is_fresh() || is_connected(sockets, station.address.into()) {
+            teach(device, iface, sockets, (station.address, station.mac), now);
+        }
     }
     device.put_back(waiting);
+}
+
+fn is_connected(sockets: &SocketSet<'_>, peer: IpAddress) -> bool {
+    sockets.iter().any(|(_, socket)| match socket {
+        Socket::Tcp(socket) => socket.remote_endpoint().is_some_and(|remote| remote.addr == peer),
+        _ => false,
+    })
 }
 
 /// Has smoltcp believe that a station on the link has an address.

@@ -7,6 +7,7 @@ use core::cell::{Cell, RefCell};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use embassy_sync::waitqueue::WakerRegistration;
+use embassy_time::{Duration, Instant};
 use heapless::Vec;
 use nic::MacAddress;
 use smoltcp::phy::Medium;
@@ -21,6 +22,8 @@ use crate::status::IPV6_ADDRESSES;
 pub(crate) const ADVERTISEMENT_LEN_MAX: usize = 512;
 /// Stations on the link that are known: as many neighbours as smoltcp keeps (`SMOLTCP_IFACE_NEIGHBOR_CACHE_COUNT`).
 const STATIONS: usize = 32;
+/// A station is known for so long after it has said who it is, as in smoltcp.
+const STATION_AGE: Duration = Duration::from_secs(60);
 
 /// The addresses that are watched, and what was seen.
 pub(crate) struct Watch {
@@ -37,7 +40,7 @@ pub(crate) struct Watch {
     /// Who else was seen using it.
     pub(crate) extra_rival: Cell<Option<MacAddress>>,
     /// Which stations have asked for our addresses or told us theirs: smoltcp's neighbours, the last ones at the end.
-    stations: RefCell<Vec<(IpAddr, MacAddress), STATIONS>>,
+    stations: RefCell<Vec<Station, STATIONS>>,
     /// A station that has told everybody that it now has the address of one of these, when nobody has looked at that yet.
     pub(crate) announced: Cell<Option<(Ipv4Addr, MacAddress)>>,
     /// The number of the last transaction with a DHCP server that we began or went on with.
@@ -60,6 +63,22 @@ pub(crate) struct Watch {
     pub(crate) extra_waker: RefCell<WakerRegistration>,
     /// The task that keeps the IPv6 addresses.
     pub(crate) ipv6_waker: RefCell<WakerRegistration>,
+}
+
+/// A station on the link.
+#[derive(Clone, Copy)]
+pub(crate) struct Station {
+    pub(crate) address: IpAddr,
+    pub(crate) mac: MacAddress,
+    /// When it has said so.
+    heard: Instant,
+}
+
+impl Station {
+    /// Returns whether it has said so lately.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.heard.elapsed() < STATION_AGE
+    }
 }
 
 /// A router advertisement as received (ICMPv6 type 134).
@@ -103,6 +122,7 @@ impl Watch {
 
     /// Watches another IPv4 address, or none.
     pub(crate) fn set_ipv4(&self, address: Option<Ipv4Addr>, is_in_use: bool) {
+        self.forget_own(address.filter(|_| is_in_use));
         self.ipv4.set(address);
         self.is_ipv4_in_use.set(is_in_use);
         self.has_ipv4_conflict.set(false);
@@ -110,6 +130,7 @@ impl Watch {
 
     /// Watches another extra address, or none.
     pub(crate) fn set_extra(&self, address: Option<Ipv4Addr>, is_held: bool) {
+        self.forget_own(address.filter(|_| is_held));
         self.extra.set(address);
         self.is_extra_held.set(is_held);
         self.extra_rival.set(None);
@@ -122,8 +143,15 @@ impl Watch {
     }
 
     /// Returns the n-th of the stations that are known.
-    pub(crate) fn station(&self, n: usize) -> Option<(IpAddr, MacAddress)> {
+    pub(crate) fn station(&self, n: usize) -> Option<Station> {
         self.stations.borrow().get(n).copied()
+    }
+
+    /// Forgets who has had an address that is ours now.
+    fn forget_own(&self, own: Option<Ipv4Addr>) {
+        if let Some(own) = own {
+            self.stations.borrow_mut().retain(|station| station.address != own);
+        }
     }
 
     /// Forgets them: behind another cable are others.
@@ -217,9 +245,9 @@ impl Watch {
             self.keep_station(arp.sender_ip.into(), arp.sender_mac);
         } else if arp.sender_ip == arp.target_ip {
             let mut stations = self.stations.borrow_mut();
-            let is_moved = |(address, mac): &&mut (IpAddr, _)| *address == arp.sender_ip && *mac != arp.sender_mac;
-            if let Some((_, mac)) = stations.iter_mut().find(is_moved) {
-                *mac = arp.sender_mac;
+            let is_moved = |known: &&mut Station| known.address == arp.sender_ip && known.mac != arp.sender_mac;
+            if let Some(station) = stations.iter_mut().find(is_moved) {
+                *station = Station { mac: arp.sender_mac, heard: Instant::now(), ..*station };
                 self.announced.set(Some((arp.sender_ip, arp.sender_mac)));
             }
         }
@@ -247,12 +275,12 @@ impl Watch {
     /// Puts a station behind all others; the one that was kept longest makes room.
     fn keep_station(&self, address: IpAddr, mac: MacAddress) {
         let mut stations = self.stations.borrow_mut();
-        stations.retain(|(known, _)| *known != address);
+        stations.retain(|known| known.address != address);
         if stations.is_full() {
             stations.remove(0);
         }
         // There is room now.
-        let _ = stations.push((address, mac));
+        let _ = stations.push(Station { address, mac, heard: Instant::now() });
     }
 
     fn keep(&self, router: Ipv6Addr, advertisement: &[u8]) {

@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use embassy_time::{Duration, Instant, Timer, with_timeout};
 use embedded_io_async::{Read, Write};
 use net::{Event, TcpSocket};
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, IpProtocol, Ipv4Packet, Ipv4Repr};
 use sockets::address::{AddressLoss, AddressState, Station};
 use sockets::{AddressClaim, Network};
 
@@ -268,6 +270,13 @@ fn the_nodes_own_conversations_go_on_while_an_address_comes_and_goes() {
             with_timeout(SECOND * 3, socket.connect(([10, 0, 0, 1], 7).into())).await.expect("no answer").unwrap();
             sockets.push((client, socket));
         }
+        // Who hears of the other all the time does not ask who it is for longer than a station is known.
+        for _ in 0..7 {
+            Timer::after(SECOND * 10).await;
+            for (_, socket) in &mut sockets {
+                echo(socket).await;
+            }
+        }
         // smoltcp would have to ask for each of them again, for one a second.
         let began = Instant::now();
         let held = claim(network, SECOND * 60);
@@ -282,6 +291,66 @@ fn the_nodes_own_conversations_go_on_while_an_address_comes_and_goes() {
         }
         assert!(began.elapsed() < SECOND / 4, "{} ms", began.elapsed().as_millis());
         node.assert_no_leak();
+    });
+}
+
+/// Sends an echo request from a station at 10.0.0.1's network, and returns whether it is answered before it is asked who that is.
+async fn is_known(tap: &Tap, mac: [u8; 6], node: &Node, from: Ipv4Addr) -> bool {
+    let icmp = Icmpv4Repr::EchoRequest { ident: 1, seq_no: 1, data: b"who?" };
+    let to = Ipv4Addr::new(10, 0, 0, 1);
+    let ip = Ipv4Repr {
+        src_addr: from,
+        dst_addr: to,
+        next_header: IpProtocol::Icmp,
+        payload_len: icmp.buffer_len(),
+        hop_limit: 64,
+    };
+    let mut frame = [&node.mac.0[..], &mac, &[8, 0]].concat();
+    frame.resize(14 + ip.buffer_len() + icmp.buffer_len(), 0);
+    ip.emit(&mut Ipv4Packet::new_unchecked(&mut frame[14..]), &ChecksumCapabilities::default());
+    icmp.emit(&mut Icmpv4Packet::new_unchecked(&mut frame[34..]), &ChecksumCapabilities::default());
+    tap.clear();
+    tap.send(&frame).await;
+    let is_reply = |frame: &[u8]| {
+        let asks = read_arp(frame).is_some_and(|(_, _, target)| target == from);
+        let answers = frame[12..14] == [8, 0] && frame[30..34] == from.octets() && frame[34] == 0;
+        (asks || answers).then_some(answers)
+    };
+    tap.find(SECOND * 3, is_reply).await.expect("neither an answer nor a question")
+}
+
+#[test]
+fn neighbours_are_known_again_after_a_change_of_addresses_unless_they_are_old() {
+    lab::run(|lab| async move {
+        let tap = lab.tap();
+        let (node, network) = host(&lab, 1);
+        Timer::after(SECOND).await;
+        let (own, other) = ([10, 0, 0, 1].into(), [10, 0, 0, 9].into());
+        tap.send(&arp(STRANGER, other, own)).await;
+        let held = claim(network, SECOND * 600);
+        assert_eq!(state(&held).await, AddressState::Held);
+        assert!(is_known(&tap, STRANGER, &node, other).await, "it has just said who it is");
+        Timer::after(SECOND * 61).await;
+        drop(held);
+        Timer::after_millis(10).await;
+        assert!(!is_known(&tap, STRANGER, &node, other).await, "another may have the address by now");
+    });
+}
+
+#[test]
+fn who_had_the_address_before_is_not_taken_for_its_holder_afterwards() {
+    lab::run(|lab| async move {
+        let tap = lab.tap();
+        let (node, network) = host(&lab, 1);
+        Timer::after(SECOND).await;
+        tap.send(&arp(STRANGER, EXTRA, [10, 0, 0, 1].into())).await;
+        Timer::after_millis(10).await;
+        assert!(is_known(&tap, STRANGER, &node, EXTRA).await);
+        let held = claim(network, SECOND * 600);
+        assert_eq!(state(&held).await, AddressState::Held);
+        drop(held);
+        Timer::after_millis(10).await;
+        assert!(!is_known(&tap, STRANGER, &node, EXTRA).await, "it is whoever has taken it since");
     });
 }
 
