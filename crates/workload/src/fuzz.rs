@@ -2,6 +2,7 @@
 //! does not. A new one is a file `fuzz.rs` below its parser and a line here.
 
 pub use crate::builtin::kv::fuzz::run as kv;
+pub use crate::builtin::leader::fuzz::run as leader;
 pub use crate::builtin::load::fuzz::run as load;
 pub use crate::builtin::pipeline::fuzz::run as pipeline;
 pub use crate::http::request::fuzz::run as http;

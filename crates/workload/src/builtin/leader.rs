@@ -15,6 +15,9 @@ mod figures;
 mod rules;
 mod talk;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use talk::fuzz;
+
 use alloc::boxed::Box;
 use core::net::{IpAddr, Ipv4Addr};
 

@@ -1,5 +1,8 @@
 //! Questions to the store as bytes, and its answers (RESP2).
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use embedded_io_async::{Read, Write};
 use heapless::Vec;
 use resp::{IntegerText, Sink};
