@@ -120,7 +120,7 @@ fn boot(device_tree: usize, entry_ticks: u64) -> ! {
     let bus: &'static Bus<'static> = Box::leak(Box::new(bus));
     let genet = blocks.genet.filter(|_| board.has_genet()).zip(facts.irqs.genet.map(|[line_a, _]| line_a));
     let exchange = make_exchange(&mut pool, if genet.is_some() { GENET_RX_BUFFERS } else { USB_RX_BUFFERS });
-    let (seed, secret) = random_numbers(rng.as_mut(), entry_ticks);
+    let (seed, secret) = random_numbers(rng.as_mut(), entry_ticks, &config, &board);
     workloads::set_seed(seed);
     let id = if board.serial == 0 { seed } else { board.serial };
     let nic_board = BoardInfo { mac: board.mac.map(MacAddress), id };
@@ -252,8 +252,9 @@ fn start_rng(registers: RngRegisters, is_emulated: bool) -> Option<Rng<'static>>
     }
 }
 
-/// Returns a seed, and a secret for connection numbers, of hardware random numbers; without them, of when the node was switched on.
-fn random_numbers(rng: Option<&mut Rng<'_>>, entry_ticks: u64) -> (u64, [u8; 16]) {
+/// Returns a seed, and a secret for connection numbers, of hardware random numbers; without them, of when the node was switched on, and
+/// of which node it is, as several may be switched on at once.
+fn random_numbers(rng: Option<&mut Rng<'_>>, entry_ticks: u64, config: &Config, board: &BoardFacts) -> (u64, [u8; 16]) {
     let (mut seed, mut secret) = ([0; 8], [0; 16]);
     let result = rng.map(|rng| rng.fill(&mut seed).and_then(|()| rng.fill(&mut secret)));
     let why = match &result {
@@ -262,7 +263,14 @@ fn random_numbers(rng: Option<&mut Rng<'_>>, entry_ticks: u64) -> (u64, [u8; 16]
         None => &"the emulated board has no random number generator",
     };
     warn!("connection numbers can be guessed: {why}");
-    (entry_ticks, u128::from(entry_ticks).to_le_bytes())
+    (entry_ticks ^ mark_of(config, board), u128::from(entry_ticks).to_le_bytes())
+}
+
+/// FNV-1a with 64 bits (Fowler, Noll, Vo; RFC 9923) of what tells one node from others: no secret.
+fn mark_of(config: &Config, board: &BoardFacts) -> u64 {
+    let name = config.name.as_ref().map_or("", |name| name.as_str());
+    let bytes = name.bytes().chain(board.mac.unwrap_or_default()).chain(board.serial.to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Tells one life of the node from others. It has too few bits to tell anything of the seed.
