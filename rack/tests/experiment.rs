@@ -236,6 +236,21 @@ fn what_is_not_met_void_refused_or_interrupted_is_told_and_leaves_nothing() {
     assert!(errors.contains("a[0] (web-1) was started anew, which was not planned"), "{errors}");
     place.expect_clean();
 
+    // A cable that is pulled and put back before its node counts as lost.
+    let child = place.start(&["experiment", "--rack", "e", &place.experiment(2, "30s", expect)], "run for 30.0 s");
+    let (status, out, errors) =
+        place.say(&["run", "--rack", "e", "web-2", "fault", "add", "nic-off", "after=500ms", "for=2s"]);
+    assert_eq!(status, Some(0), "{out}{errors}");
+    let (status, errors) = place.end(child);
+    assert_eq!(status, Some(2), "{errors}");
+    assert!(errors.contains("a[1] (web-2) has link lost: the link was lost"), "{errors}");
+    place.expect_clean();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while place.say(&["ls", "--rack", "e"]).1.contains("link_lost") {
+        assert!(Instant::now() < deadline, "it stays ill");
+        thread::sleep(Duration::from_millis(200));
+    }
+
     // A node that disappears.
     let child = place.start(&["experiment", "--rack", "e", &place.experiment(2, "30s", expect)], "run for 30.0 s");
     let status: Value = serde_json::from_str(&place.say(&["ps", "--rack", "e", "--json"]).1).unwrap();
