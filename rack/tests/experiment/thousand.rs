@@ -1,5 +1,6 @@
 //! A thousand faults in a row on five nodes, of all kinds: no message is lost, and afterwards all nodes are as they were. Takes four minutes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
@@ -52,6 +53,24 @@ impl Random {
         };
         format!("{words} for={for_ms}ms")
     }
+}
+
+/// Returns the kind of a restart: resets and crashes take turns.
+/// Returns what the nodes of rack e say at a path of `/api/v1`, in order.
+fn ask(place: &Place, what: &str) -> Vec<Value> {
+    let racks: Value = serde_json::from_str(&place.say(&["ps", "--rack", "e", "--json"]).1).unwrap();
+    let nodes = racks[0]["nodes"].as_array().unwrap();
+    let answer = |node: &Value| {
+        let address = node["forwards"][0]["host"].as_str().unwrap().parse().unwrap();
+        serde_json::from_slice(&tests::http::get(address, &format!("/api/v1/{what}")).unwrap().body).unwrap()
+    };
+    nodes.iter().map(answer).collect()
+}
+
+/// Returns the starts and crashes that each node knows of.
+fn lives(place: &Place) -> Vec<(u64, u64)> {
+    let nodes = ask(place, "node");
+    nodes.iter().map(|node| (node["boots"].as_u64().unwrap(), node["crashes"].as_u64().unwrap())).collect()
 }
 
 /// Returns the faults: when (in ms), on which node, and what.
@@ -116,8 +135,9 @@ fn a_thousand_faults_lose_no_message_and_leave_nothing() {
         writeln!(file, "[[faults]]\nat = \"{at}ms\"\non = \"{on}\"\nfault = \"{fault}\"").unwrap();
     }
     fs::write(place.path("thousand.toml"), file).unwrap();
-    let (status, _, errors) = place.say(&["up", "5", "--rack", "e", "--no-build"]);
+    let (status, _, errors) = place.say(&["up", "5", "--rack", "e", "--forward", "80", "--no-build"]);
     assert_eq!(status, Some(0), "{errors}");
+    let before = lives(&place);
     let run = ["experiment", "--rack", "e", "--no-build", "--json", "x.json", "thousand.toml"];
     let (status, out, errors) = place.say(&run);
     // What the nodes know about a failure.
@@ -134,4 +154,25 @@ fn a_thousand_faults_lose_no_message_and_leave_nothing() {
     assert_eq!((status, out.matches("no faults").count()), (Some(0), NODES.len()), "{out}{errors}");
     let (status, out, errors) = place.say(&["ls", "--rack", "e", "--json"]);
     assert_eq!(status, Some(0), "{out}{errors}");
+
+    // The nodes have restarted as often as they were told to, and crashed no more often than that.
+    let mut ordered: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for event in events.iter().filter(|event| event["kind"] == "fault") {
+        let count = ordered.entry(event["node"].as_str().unwrap()).or_default();
+        let kind = event["text"].as_str().unwrap().split(' ').next().unwrap();
+        count.0 += u64::from(["reset", "crash"].contains(&kind));
+        count.1 += u64::from(kind == "crash");
+    }
+    // By name, which is how those of the rack are counted, too.
+    let mut nodes: Vec<_> = json["nodes"].as_array().unwrap().iter().collect();
+    nodes.sort_by_key(|node| node["node"].as_str().unwrap());
+    let lived = lives(&place).into_iter().zip(before).map(|(now, before)| (now.0 - before.0, now.1 - before.1));
+    let wanted: Vec<_> = nodes.iter().map(|node| ordered[node["part"].as_str().unwrap()]).collect();
+    assert_eq!(lived.collect::<Vec<_>>(), wanted, "starts and crashes");
+    // Nothing runs or has failed. Nodes forget what has ended when they are started anew; those that never were do not.
+    for (node, works) in nodes.iter().zip(ask(&place, "workloads")) {
+        for work in works.as_array().unwrap() {
+            assert!(["stopped", "finished"].iter().any(|state| work["state"] == *state), "{}: {work}", node["node"]);
+        }
+    }
 }
