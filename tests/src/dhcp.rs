@@ -1,5 +1,6 @@
 //! A DHCP server (RFC 2131) whose every answer the test decides and which remembers whatever it received.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -8,7 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::lab::{HOST, NODE};
+use crate::node::PATIENCE;
 use crate::packet::Mac;
+use crate::wait;
 
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// Length of a message up to the magic cookie (RFC 2131, section 2).
@@ -109,7 +112,12 @@ impl DhcpServer {
     /// # Errors
     /// When the port can't be opened.
     pub fn start(policy: Policy) -> Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 67)).context("opening the DHCP server's port")?;
+        // A program that another thread starts meanwhile has the socket of the server before, too, until it runs (fork, then exec).
+        let socket =
+            wait::until("the DHCP server's port", PATIENCE, || match UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 67)) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(None),
+                result => Ok(Some(result.context("opening the DHCP server's port")?)),
+            })?;
         socket.set_broadcast(true)?;
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
         let shared = Arc::new(Shared::default());
