@@ -1,13 +1,16 @@
 //! Many nodes by the commands that a user has: found, asked, told; and named when they do not answer.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tests::lab::say;
-use tests::tool::{Racks, signal, until};
+use tests::tool::{PATIENCE, Racks, signal, until};
 
 #[test]
 fn a_rack_is_listed_told_and_its_dead_are_named() {
@@ -88,4 +91,35 @@ fn a_rack_is_listed_told_and_its_dead_are_named() {
     let (status, _, errors) = racks.say(&["run", "--rack", "b", "1", "status"]);
     assert!(status == Some(1) && errors.contains("read-only"), "{errors}");
     assert!(racks.say(&["run", "--rack", "a", "1", "status"]).2.contains("rack a is not up"));
+}
+
+#[test]
+fn a_log_is_followed_through_a_restart_and_an_led_blinks() {
+    let racks = Racks::new(env!("CARGO_BIN_EXE_rack"));
+    racks.succeed(&["up", "1", "--rack", "f", "--name", "web", "--no-build"]);
+    let said = racks.json(&["run", "--rack", "f", "--all", "--json", "status"]);
+    assert!(said.to_string().contains("web-1"), "{said}");
+    racks.succeed(&["blink", "--rack", "f", "1", "--time", "1"]);
+    assert!(racks.succeed(&["completions", "bash"]).contains("experiment"));
+
+    let mut follower = racks.command(&["logs", "--rack", "f", "-f", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let (lines, heard) = mpsc::channel();
+    let out = BufReader::new(follower.stdout.take().unwrap());
+    let reader = thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+    let wait_for = |text: &str| {
+        let found = std::iter::from_fn(|| heard.recv_timeout(PATIENCE).ok())
+            .map(|line| serde_json::from_str::<Value>(&line).unwrap())
+            .find(|line| line["text"].as_str().unwrap().contains(text));
+        assert!(found.is_some_and(|line| line["node"] == "web-1"), "no {text:?} of web-1");
+    };
+    racks.succeed(&["run", "--rack", "f", "1", "note", "before"]);
+    wait_for("note: before");
+    racks.succeed(&["run", "--rack", "f", "1", "reboot"]);
+    let note = ["run", "--rack", "f", "1", "note", "afterwards"];
+    // While it starts it takes no orders.
+    until("the node again", || (racks.say(&note).0 == Some(0)).then_some(()));
+    wait_for("note: afterwards");
+    signal(&follower.id().into(), Signal::SIGINT);
+    follower.wait().unwrap();
+    assert!(reader.join().unwrap().is_ok());
 }

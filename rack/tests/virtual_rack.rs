@@ -148,6 +148,21 @@ fn a_rack_is_started_used_broken_and_ended() {
 }
 
 #[test]
+fn a_rack_has_the_board_that_was_asked_for() {
+    let racks = Racks::new(env!("CARGO_BIN_EXE_rack"));
+    if !qemu::Qemu::find().unwrap().machines.contains(&qemu::Machine::Raspi4b) {
+        return tests::lab::say("NOT TESTED (needs QEMU 9): a rack of Raspberry Pi 4");
+    }
+    let options = ["up", "2", "--rack", "d", "--board", "raspi4b", "--no-build"];
+    racks.succeed(&options);
+    for node in racks.nodes("d") {
+        let said = get(&node, "/api/v1/node");
+        assert!(said.contains("Raspberry Pi 4"), "{said}");
+    }
+    racks.succeed(&["run", "--rack", "d", "--all", "status"]);
+}
+
+#[test]
 fn ctrl_c_while_a_rack_starts_leaves_nothing() {
     let racks = Racks::new(env!("CARGO_BIN_EXE_rack"));
     for moment in ["the directory", "the supervisor", "a QEMU", "a node that is up"] {

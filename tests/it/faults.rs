@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use tests::frames::FrameSocket;
 use tests::lab::{HOST, HOST_MAC, Lab, NODE, say};
 use tests::node::{self, PATIENCE, Rig};
+use tests::ntp::NtpServer;
 use tests::openssh::User;
 use tests::packet::{self, ARP, BROADCAST, ICMP, IPV4};
 use tests::{shell, wait};
@@ -198,6 +199,36 @@ fn delays(bench: &mut Bench<'_>, usual: Duration) -> Result<()> {
         bench.command("fault clear")?;
     }
     ensure!(bench.times(20)?[0] < Duration::from_millis(20), "the delay goes on");
+    Ok(())
+}
+
+#[test]
+fn a_clock_goes_wrong_and_a_core_crashes_as_ordered() -> Result<()> {
+    let Some(lab) = Lab::private("a wrong clock and a crash on purpose")? else { return Ok(()) };
+    let ntp = NtpServer::start(1_924_992_000)?;
+    let rig = Rig::boot_in(lab, &format!("ntp={HOST}"), |_| ())?;
+    let node = &rig.node;
+    let wait_for_error = |seconds: f64| {
+        node.wait_for_metric(&format!("a clock that is {seconds} s wrong"), PATIENCE * 2, |metrics| {
+            let time = metrics.all("node_time_seconds", &[]).first().map(|sample| sample.value);
+            // A sample is up to a second old.
+            Ok(time.map(|time| time - ntp.now_s()).filter(|error| (error - seconds).abs() < 2.0))
+        })
+    };
+    wait_for_error(0.0)?;
+    shell::run(node, "fault add clock skew=-20s for=1m")?;
+    wait_for_error(-20.0)?;
+    shell::run(node, "fault clear all")?;
+    wait_for_error(0.0)?;
+
+    ensure!(node.metrics()?.sum("node_crashes_total", &[]) == 0.0);
+    let console = node.console();
+    console.skip();
+    console.send_line("fault add crash core=2 after=1s")?;
+    console.wait_for(|line: &str| line.starts_with("*** crash: ") && line.contains(" on core 2 "), PATIENCE)?;
+    node.wait_until_up()?;
+    let crashes = node.metrics()?.sum("node_crashes_total", &[]);
+    ensure!(crashes == 1.0, "{crashes} crashes");
     Ok(())
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use tests::lab::{HOST, Lab};
 use tests::metrics::Metrics;
 use tests::node::Rig;
@@ -73,6 +74,16 @@ fn latency_counts_from_when_a_request_was_due() -> Result<()> {
     let of = |id: &str, name: &str| of(&metrics, id, name);
     ensure!(of("tcp", "completed_total")? == 1000.0 && of("tcp", "timeouts_total")? == 0.0, "{metrics:#?}");
     ensure!(echoed.load(Ordering::Relaxed) >= 1000, "{echoed:?} requests came");
+    // Second by second it is the same: ten seconds and more, as they begin in the middle of the node's.
+    let page: Value = serde_json::from_slice(&rig.node.get("/api/v1/seconds")?.body)?;
+    let tcp = page["workloads"].as_array().into_iter().flatten().find(|load| load["id"] == "tcp").context("no tcp")?;
+    let (columns, rows) = (tcp["columns"].as_array().context("columns")?, tcp["rows"].as_array().context("rows")?);
+    let sum = |name: &str| {
+        let at = columns.iter().position(|column| column == name);
+        at.map(|at| rows.iter().filter_map(|row| row[at].as_u64()).sum::<u64>())
+    };
+    let sums = ["offered", "sent", "completed"].map(sum);
+    ensure!(sums == [Some(1000); 3] && rows.len() >= 10, "{sums:?} in {} seconds", rows.len());
     // A hundred requests of a thousand were due during the stall. A generator that waits for answers would have had four
     // slow ones, one on each connection, and a 99th percentile that knows nothing of it.
     let (p99, longest) = (of("tcp", "p99_seconds")?, of("tcp", "longest_seconds")?);
