@@ -358,9 +358,8 @@ impl NodeConfig {
         if let Some(port) = self.gdb {
             arguments.option("-gdb", format!("tcp:127.0.0.1:{port}"));
         }
-        if self.is_stopped {
-            arguments.flag("-S");
-        }
+        // Let go when QEMU has answered for the first time: a node that keeps its devices busy from the first moment keeps it from that.
+        arguments.flag("-S");
         if self.exit_on_reset {
             arguments.flag("-no-reboot");
         }

@@ -103,6 +103,9 @@ impl Node {
         let qmp = starting.accept(&qmp)?;
         // QEMU answers when it has built the machine: a wrong option or a taken port ends it before that.
         let qmp = Qmp::new(qmp).map_err(|error| starting.failure(error))?;
+        if !config.is_stopped {
+            qmp.execute("cont", &json!({})).map_err(|error| starting.failure(error))?;
+        }
         let mut child = starting.into_child()?;
         Ok(Self {
             pid: Pid::from_raw(i32::try_from(child.id())?),
