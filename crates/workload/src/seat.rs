@@ -32,6 +32,9 @@ pub(crate) const TRANSFER: Duration = Duration::from_secs(10);
 const SLOWEST_BYTES_PER_S: u64 = 10_000;
 /// Who is as fast as this does not let us wait. Who is slower does, ever longer, and not only since its last byte.
 const FAIR_BYTES_PER_S: u64 = 100_000;
+/// How much longer, if seats are being left that will do: a good-bye takes a round trip. No seat counts as free for it, because
+/// a peer may as well not answer it.
+const LEAVE_GRACE_US: u64 = 300_000;
 /// As many seats are kept free from stalled clients, if there are four times as many.
 const FREE_WANTED: usize = 3;
 
@@ -52,6 +55,8 @@ pub(crate) struct Seat {
     /// From when on the client lets us wait for too long if others want the seat, and whether it owes us something.
     spare_from_us: AtomicU64,
     is_stalled: AtomicBool,
+    /// The client is being said good-bye to.
+    is_left: AtomicBool,
     /// Why its client has to go.
     notice: AtomicU64,
     waker: AtomicWaker,
@@ -146,6 +151,8 @@ impl Seats {
     pub(crate) async fn watch(&self) -> Infallible {
         loop {
             self.next_round().await;
+            // If this core has stood still, what came meanwhile is looked at first: nobody is to go for our own delay.
+            embassy_futures::yield_now().await;
             self.look(Instant::now());
         }
     }
@@ -169,10 +176,12 @@ impl Seats {
             }
         }
         let free = self.free.load(Ordering::Relaxed);
-        for _ in free..self.free_wanted() {
-            if !self.unseat(true, now_us) {
+        let left = self.seats.iter().filter(|seat| seat.is_left.load(Ordering::Relaxed)).count();
+        let patience_us = |is_urgent: bool| if is_urgent { 0 } else { LEAVE_GRACE_US };
+        for coming in free..self.free_wanted() {
+            if !self.unseat(true, now_us.saturating_sub(patience_us(coming + left < self.free_wanted()))) {
                 if free == 0 {
-                    self.unseat(false, now_us);
+                    self.unseat(false, now_us.saturating_sub(patience_us(left == 0)));
                 }
                 return;
             }
@@ -209,6 +218,7 @@ impl Seat {
             deadline_us: AtomicU64::new(NEVER),
             spare_from_us: AtomicU64::new(NEVER),
             is_stalled: AtomicBool::new(false),
+            is_left: AtomicBool::new(false),
             notice: AtomicU64::new(0),
             waker: AtomicWaker::new(),
         }
@@ -242,6 +252,13 @@ impl Seat {
         .await
     }
 
+    /// Says good-bye to the client by `close`, during which others need not go as soon for want of this seat.
+    pub(crate) async fn leave<T>(&self, close: impl Future<Output = T>) -> T {
+        self.is_left.store(true, Ordering::Relaxed);
+        let _leaving = Leaving(self);
+        close.await
+    }
+
     fn note(&self, deadline: Instant, wait: Wait) -> Noted<'_> {
         self.deadline_us.store(deadline.as_micros(), Ordering::Relaxed);
         self.is_stalled.store(!matches!(wait, Wait::Idle(_)), Ordering::Relaxed);
@@ -263,6 +280,15 @@ impl Drop for Noted<'_> {
         self.0.deadline_us.store(NEVER, Ordering::Relaxed);
         self.0.spare_from_us.store(NEVER, Ordering::Relaxed);
         self.0.notice.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A seat that is being left, until this is dropped.
+struct Leaving<'a>(&'a Seat);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.is_left.store(false, Ordering::Relaxed);
     }
 }
 
@@ -359,5 +385,26 @@ mod tests {
         seats.look(after + Duration::from_secs(10));
         assert_eq!(poll(new.as_mut()), Poll::Ready(Err(End::Unseated)));
         assert_eq!(poll(rest.as_mut()), Poll::Ready(Err(End::Unseated)), "no seat is free");
+    }
+    #[test]
+    fn while_others_leave_there_is_more_time() {
+        let seats = Seats::new(5);
+        let mut all: Vec<_> = seats.iter().collect();
+        let (new, leaving) = (all.remove(0), all.remove(0));
+        let begun = Instant::now();
+        let later = Instant::from_secs(1_000_000);
+        let mut good_bye = Box::pin(leaving.leave(pending::<()>()));
+        let stalled = || Box::pin(new.wait(later, Wait::Stalled(begun), pending::<Result<(), ()>>()));
+        let mut first = stalled();
+        assert!(poll(first.as_mut()).is_pending() && poll(good_bye.as_mut()).is_pending());
+        seats.look(begun + Duration::from_millis(300));
+        assert!(poll(first.as_mut()).is_pending(), "a seat will soon be free");
+        seats.look(begun + Duration::from_millis(320));
+        assert_eq!(poll(first.as_mut()), Poll::Ready(Err(End::Unseated)), "who leaves does not come to an end");
+        drop((first, good_bye));
+        let mut second = stalled();
+        assert!(poll(second.as_mut()).is_pending());
+        seats.look(begun + Duration::from_millis(20));
+        assert_eq!(poll(second.as_mut()), Poll::Ready(Err(End::Unseated)), "nobody leaves");
     }
 }

@@ -179,7 +179,9 @@ impl Client<'_, '_> {
             Farewell::Gone => socket.abort(),
             // Its time of grace is over already.
             Farewell::Unseated => self.part(socket, Wait::Stalled(Instant::now())).await,
-            Farewell::Done | Farewell::Because(_) => self.part(socket, Wait::Idle(Instant::now())).await,
+            Farewell::Done | Farewell::Because(_) => {
+                self.seat.leave(self.part(socket, Wait::Idle(Instant::now()))).await;
+            }
         }
     }
 

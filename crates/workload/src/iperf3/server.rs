@@ -109,7 +109,7 @@ impl Server<'_> {
                 Timer::after(LOOK_INTERVAL).await;
             }
             if matches!(self.phase(), Phase::Busy | Phase::Ending) {
-                self.deny(&mut socket).await;
+                seat.leave(self.deny(&mut socket)).await;
                 continue;
             }
             // Who says nothing keeps nobody from testing, and has its seat as long as nobody else wants it.
@@ -121,7 +121,7 @@ impl Server<'_> {
                     self.context.add_errors(1);
                     match end {
                         End::Unseated => socket.abort(),
-                        End::Lost | End::Late => socket.close().await,
+                        End::Lost | End::Late => seat.leave(socket.close()).await,
                     }
                     continue;
                 }
@@ -129,7 +129,7 @@ impl Server<'_> {
             match self.phase() {
                 Phase::Free => self.do_test(&mut socket, cookie).await,
                 Phase::Streams(wanted) if wanted == cookie => self.take_stream(&mut socket).await,
-                Phase::Streams(_) | Phase::Busy | Phase::Ending => self.deny(&mut socket).await,
+                Phase::Streams(_) | Phase::Busy | Phase::Ending => seat.leave(self.deny(&mut socket)).await,
             }
         }
     }

@@ -151,7 +151,7 @@ impl Shared<'_> {
                 }
             }
             if is_well && fate != Fate::Open {
-                socket.close().await;
+                seat.leave(socket.close()).await;
             } else {
                 socket.abort();
             }
