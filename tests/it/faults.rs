@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tests::frames::FrameSocket;
+use tests::instructions::Counter;
 use tests::lab::{HOST, HOST_MAC, Lab, NODE, say};
 use tests::node::{self, PATIENCE, Rig};
 use tests::ntp::NtpServer;
@@ -91,6 +92,53 @@ fn answer(frame: &[u8]) -> Option<u16> {
     (is_ours && frame.get(38..40)? == IDENT.to_be_bytes())
         .then(|| frame.get(40..)?.first_chunk().copied())?
         .map(u16::from_be_bytes)
+}
+
+#[test]
+fn a_frame_costs_nothing_more_when_no_fault_is_active() -> Result<()> {
+    const COUNT: u16 = 1000;
+    /// What a frame goes through between the NIC's driver and a socket. Behind the driver, work depends on time, too.
+    const PATH: [&str; 4] = ["net::", "fault::", "smoltcp::", "nic::exchange::"];
+    let Some(lab) = Lab::private("what faults cost")? else { return Ok(()) };
+    let Some(counter) = Counter::new()? else {
+        say("NOT TESTED (needs QEMU 9): what faults cost");
+        return Ok(());
+    };
+    let user = User::new()?;
+    let rig = Rig::boot_in(lab, &user.setting()?, |config| config.extra.extend(counter.arguments().map(Into::into)))?;
+    rig.node.settled_metrics()?;
+    let mut bench = Bench { rig: &rig, user: &user, wire: FrameSocket::open()? };
+    let mut cost = |command: &str| -> Result<[f64; 2]> {
+        bench.command(command)?;
+        let read = || -> Result<[f64; 2]> {
+            let functions = counter.by_function()?;
+            let sum = |crates: &[&str]| -> f64 {
+                let is_meant = |name: &str| crates.iter().any(|part| name.trim_start_matches('<').starts_with(part));
+                functions.iter().filter(|(name, _)| is_meant(name)).map(|(_, count)| count).sum()
+            };
+            Ok([sum(&PATH), sum(&["fault::"])])
+        };
+        let before = read()?;
+        // One after the other: what comes together is cheaper, and how much does is chance.
+        bench.times(COUNT)?;
+        let after = read()?;
+        Ok([0, 1].map(|part| (after[part] - before[part]) / f64::from(COUNT)))
+    };
+    // For this fault every frame is looked at, and nothing is done to these.
+    let [never, clear, active, healed] = [
+        cost("fault list")?,
+        cost("fault clear all")?,
+        cost("fault add drop peer=10.77.0.222 proto=icmp for=5m")?,
+        cost("fault clear all")?,
+    ];
+    let all = [never, clear, active, healed].map(|[path, _]| path);
+    say(&format!("faults: an echo takes {all:.0?} instructions: before, after a command, with a fault, afterwards"));
+    for [path, fault] in [clear, healed] {
+        ensure!(path < never[0] * 1.02, "{all:?}: dearer afterwards than before");
+        ensure!(fault < 1.0, "{fault} instructions of an echo are the faults', though there is none");
+    }
+    ensure!(active[0] > healed[0] * 1.05 && active[1] > 100.0, "{all:?}: the fault was not looked at");
+    Ok(())
 }
 
 #[test]
