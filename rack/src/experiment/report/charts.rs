@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::super::crew::Crew;
 use super::super::judge::flow::Flow;
 use super::super::judge::percentile;
+use super::super::measure::What;
 use super::super::outcome::Outcome;
 use super::super::series::{Pulse, Track};
 
@@ -108,10 +109,14 @@ fn latency(outcome: &Outcome, crew: &Crew<'_>, role: usize, time: &Time) -> Opti
 }
 
 fn levels(outcome: &Outcome, crew: &Crew<'_>) -> Vec<Value> {
-    let mut names: BTreeSet<&'static str> = BTreeSet::new();
-    for work in outcome.tracks.iter().flat_map(|track| &track.points).flat_map(|point| point.works.values()) {
-        let levels = work.figures.iter().filter(|(name, value)| **value > 0.0 && !work.counters.contains(*name));
-        names.extend(levels.map(|(name, _)| *name).filter(|name| !DULL.contains(name)));
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    for (at, track) in outcome.tracks.iter().enumerate() {
+        for (id, work) in track.points.iter().flat_map(|point| &point.works) {
+            let levels = work.figures.iter().filter(|(name, value)| {
+                !work.counters.contains(*name) && (**value > 0.0 || is_asked_for(crew, at, id, name))
+            });
+            names.extend(levels.map(|(name, _)| *name).filter(|name| !DULL.contains(name)));
+        }
     }
     let mut names: Vec<&str> = names.into_iter().collect();
     names.sort_by_key(|name| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()));
@@ -123,7 +128,8 @@ fn levels(outcome: &Outcome, crew: &Crew<'_>) -> Vec<Value> {
                     |point: &super::super::series::Point| point.works.get(id).and_then(|work| work.figure(name));
                 let points: Vec<_> =
                     track.points.iter().map(|point| (outcome.second(point.at), value(point))).collect();
-                if points.iter().any(|(_, value)| value.is_some_and(|value| value > 0.0)) {
+                let is_asked_for = is_asked_for(crew, at, id, name);
+                if points.iter().any(|(_, value)| value.is_some_and(|value| value > 0.0 || is_asked_for)) {
                     lines.push(line(&called, thinned(points)));
                 }
             }
@@ -131,6 +137,18 @@ fn levels(outcome: &Outcome, crew: &Crew<'_>) -> Vec<Value> {
         chart(&title(name), "", lines)
     };
     names.iter().take(LEVELS_MAX).map(level).collect()
+}
+
+/// Returns whether the experiment is about a figure of a workload, so that it is worth a plot also if it never was more than 0.
+fn is_asked_for(crew: &Crew<'_>, at: usize, id: &str, figure: &str) -> bool {
+    let experiment = crew.experiment;
+    let role = crew.members.get(at).and_then(|member| experiment.roles.get(member.role)).map(|role| &role.name);
+    let expected = experiment.expectations.iter().map(|expectation| &expectation.measure);
+    expected.chain(experiment.controllers.iter().map(|controller| &controller.measure)).any(|measure| {
+        measure.what == What::Figure(figure.into())
+            && measure.role.as_ref().is_none_or(|wanted| Some(wanted) == role)
+            && measure.id.as_ref().is_none_or(|wanted| wanted == id)
+    })
 }
 
 /// How many nodes of each controlled role work.

@@ -16,8 +16,8 @@ const EVIL: &str = "</script><script>alert('1')</script>\"&";
 
 /// Shows a run of 10 s in which everything that can be is hostile.
 fn page() -> String {
-    let file = "name = \"x<b>\"\nabout = \"a & b\"\n[roles.a]\nworkloads = [\"cpu\"]\n[[phases]]\nname = \"run\"\nfor = \"10s\"\n\
-                [expect]\nthat = [\"errors == 0\"]\n";
+    let file = "name = \"x<b>\"\nabout = \"a & b\"\n[roles.a]\nworkloads = [\"pipeline stage=queue\"]\n[[phases]]\nname = \"run\"\nfor = \"10s\"\n\
+                [expect]\nthat = [\"errors == 0\", \"max depth <= 5\"]\n";
     let experiment = Experiment::read(file).unwrap();
     let mut look = look();
     look.board = EVIL.into();
@@ -26,7 +26,9 @@ fn page() -> String {
     let mut track = Track::default();
     for second in 0..=10 {
         let at = zero + Duration::from_secs(second);
-        let work = json!({"id": EVIL, "state": EVIL, "runs": 1, "operations": 100 * second, "figures": {}, "durations_us": [500, 100 * second]});
+        // One is expected to be something, and nobody asks for the other.
+        let figures = json!({"minipirack_pipeline_depth": 0, "minipirack_pipeline_backlog": 0});
+        let work = json!({"id": EVIL, "state": EVIL, "runs": 1, "operations": 100 * second, "figures": figures, "durations_us": [500, 100 * second]});
         track.add(at, Reading::read(&json!({"boots": 1, "sample_us": second, "workloads": [work]})).unwrap());
         track.pulses.push(Pulse::read(
             &json!({"faults": EVIL, "cores_busy_permille": [10, null, 500, 1000], "network": {}}),
@@ -75,7 +77,7 @@ fn the_data_has_a_plot_for_everything_that_was_measured() {
     let data: Value = serde_json::from_str(data).unwrap();
     let titles: Vec<&str> =
         data["charts"].as_array().unwrap().iter().map(|chart| chart["title"].as_str().unwrap()).collect();
-    assert_eq!(titles, ["Throughput", "Latency of a", "Processor, mean of all cores"]);
+    assert_eq!(titles, ["Throughput", "Latency of a", "Depth", "Processor, mean of all cores"]);
     let points = data["charts"][0]["lines"][0]["points"].as_array().unwrap();
     assert_eq!(points.last().unwrap()[1], 100.0);
     assert_eq!(data["marks"][0]["to"], 4.0);
