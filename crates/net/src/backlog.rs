@@ -80,6 +80,8 @@ impl Spare {
 pub(crate) enum Verdict {
     /// smoltcp gets it.
     Pass,
+    /// Its client has the connection already, or waits for it: smoltcp does not get it.
+    Known,
     /// smoltcp gets it, and is to answer with this number.
     Open(u32),
     /// It is answered without smoltcp, with this number, for a socket that can take so many bytes.
@@ -130,6 +132,8 @@ struct Entry {
     handle: SocketHandle,
     spare: Spare,
     since: Instant,
+    /// The number with which a connection was begun that is not confirmed.
+    number: Option<u32>,
 }
 
 /// Whom room is made for.
@@ -217,8 +221,8 @@ impl Backlog {
             (None, _) => {
                 at.map(|at| self.entries.swap_remove(at));
             }
-            (Some(spare), Some(entry)) => (entry.spare, entry.since) = (spare, now),
-            (Some(spare), None) => self.entries.push(Entry { handle, spare, since: now }),
+            (Some(spare), Some(entry)) => *entry = Entry { handle, spare, since: now, number: None },
+            (Some(spare), None) => self.entries.push(Entry { handle, spare, since: now, number: None }),
         }
     }
 
@@ -252,8 +256,18 @@ impl Backlog {
     pub(crate) fn look_at(&mut self, syn: &Segment<'_>, sockets: &SocketSet<'_>, now: Instant) -> Verdict {
         let port = syn.to.port;
         // All of them have the same room as a rule. If not, a client that is told too little sends less at once.
-        let room = self.sockets_of(port, sockets).map(tcp::Socket::recv_capacity).min();
-        let Some(room) = room.filter(|_| !self.is_known(syn, sockets)) else { return Verdict::Pass };
+        let Some(room) = self.sockets_of(port, sockets).map(tcp::Socket::recv_capacity).min() else {
+            return Verdict::Pass;
+        };
+        if let Some(handle) = self.known(syn, sockets) {
+            // smoltcp says again by itself what it has answered. If it got this, another socket might begin the same connection again,
+            // with another number, and the client would be lost by one of the two.
+            let state = sockets.get::<tcp::Socket<'_>>(handle).state();
+            return if matches!(state, State::Closed | State::TimeWait) { Verdict::Pass } else { Verdict::Known };
+        }
+        if self.waiting.iter().any(|client| client.has_sent(syn) && client.numbers.0 == syn.request().number) {
+            return Verdict::Known;
+        }
         // Whoever waited there is gone.
         self.waiting.retain(|client| !client.has_sent(syn));
         let number = self.cookies.make(&syn.request(), syn.wish(), now);
@@ -265,7 +279,7 @@ impl Backlog {
     }
 
     /// Looks whether a segment confirms a connection. If so, its client waits from now on.
-    pub(crate) fn confirm(&mut self, frame: &[u8], sockets: &SocketSet<'_>, now: Instant) -> Confirmation {
+    pub(crate) fn confirm(&mut self, frame: &[u8], sockets: &mut SocketSet<'_>, now: Instant) -> Confirmation {
         let Some(segment) = Segment::parse(frame) else { return Confirmation::None };
         if let Some(at) = self.waiting.iter().position(|client| client.has_sent(&segment)) {
             // What it has said first, again or more of it: in its name nobody else knows the numbers.
@@ -290,10 +304,19 @@ impl Backlog {
         let Some((Request { number: theirs, .. }, ours, wish)) = segment
             .confirmed()
             .and_then(|(request, number)| Some((request, number, self.cookies.check(&request, number, now)?)))
-            .filter(|_| !self.is_known(&segment, sockets))
         else {
             return Confirmation::None;
         };
+        if let Some(handle) = self.known(&segment, sockets) {
+            let begun = self.entries.iter().find(|entry| entry.handle == handle).and_then(|entry| entry.number);
+            let is_half_open = sockets.get::<tcp::Socket<'_>>(handle).state() == State::SynReceived;
+            if !is_half_open || begun.is_none_or(|number| number == ours) {
+                return Confirmation::None;
+            }
+            // It was answered twice, with two numbers, and this is the one that counts.
+            self.set_spare(handle, None);
+            listen_again(sockets, handle);
+        }
         let has_forgotten = self.waiting.len() >= WAITING_MAX;
         if has_forgotten {
             // Who finds no room says what it has to say again; only a minority is given somebody else's.
@@ -344,7 +367,7 @@ impl Backlog {
     }
 
     /// Notes the connection that has come of a SYN.
-    pub(crate) fn opened(&mut self, from: IpEndpoint, to: IpEndpoint, sockets: &SocketSet<'_>) {
+    pub(crate) fn opened(&mut self, from: IpEndpoint, to: IpEndpoint, number: u32, sockets: &SocketSet<'_>) {
         let is_it = |socket: &tcp::Socket<'_>| {
             socket.state() == State::SynReceived
                 && socket.remote_endpoint() == Some(from)
@@ -354,6 +377,9 @@ impl Backlog {
         let begun = handles.copied().find(|handle| is_it(sockets.get::<tcp::Socket<'_>>(*handle)));
         if let Some(handle) = begun {
             self.set_spare(handle, Some(Spare::HalfOpen));
+            if let Some(entry) = self.entries.iter_mut().find(|entry| entry.handle == handle) {
+                entry.number = Some(number);
+            }
         }
     }
 
@@ -450,10 +476,12 @@ impl Backlog {
         self.sockets_of(port, sockets).any(|socket| socket.state() == State::Listen)
     }
 
-    /// Returns whether there is the connection already that a segment belongs to.
-    fn is_known(&self, segment: &Segment<'_>, sockets: &SocketSet<'_>) -> bool {
-        self.sockets_of(segment.to.port, sockets)
-            .any(|socket| socket.remote_endpoint() == Some(segment.from) && socket.local_endpoint() == Some(segment.to))
+    /// Returns the socket that has the connection already that a segment belongs to.
+    fn known(&self, segment: &Segment<'_>, sockets: &SocketSet<'_>) -> Option<SocketHandle> {
+        self.handles_of(segment.to.port).iter().copied().find(|handle| {
+            let socket = sockets.get::<tcp::Socket<'_>>(*handle);
+            socket.remote_endpoint() == Some(segment.from) && socket.local_endpoint() == Some(segment.to)
+        })
     }
 
     /// Takes a socket of `port` away from the connection that can best be spared, for one of these reasons.
@@ -494,25 +522,34 @@ impl Backlog {
         });
         let (spare, .., handle) = dispensable.min_by_key(|(spare, count, since, _)| (*spare, *count, *since))?;
         self.set_spare(handle, None);
-        let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
-        let endpoint = socket.listen_endpoint();
-        socket.abort();
         match spare {
-            // Without a word: its task need not know. Can't fail: the socket has listened there before.
             Spare::HalfOpen => {
-                let _ = socket.listen(endpoint);
-                renew(sockets, handle);
+                listen_again(sockets, handle);
                 self.answers_end = self.answers_end.max(self.seen + LIFETIME);
             }
-            // Without a word: the client has everything, and may be about to look for the end of it. Can't fail, as above.
+            // Without a word: the client has everything, and may be about to look for the end of it.
             Spare::Closing => {
+                let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
+                let endpoint = socket.listen_endpoint();
+                socket.abort();
+                // Can't fail: it has listened there before.
                 let _ = socket.listen(endpoint);
                 socket.close();
             }
-            Spare::Stalled | Spare::Slow | Spare::Idle => {}
+            Spare::Stalled | Spare::Slow | Spare::Idle => sockets.get_mut::<tcp::Socket<'_>>(handle).abort(),
         }
         Some(spare)
     }
+}
+
+/// Has a socket forget a connection that is not confirmed, without a word: its task need not know, and the client can still confirm.
+fn listen_again(sockets: &mut SocketSet<'_>, handle: SocketHandle) {
+    let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
+    let endpoint = socket.listen_endpoint();
+    socket.abort();
+    // Can't fail: it has listened there before.
+    let _ = socket.listen(endpoint);
+    renew(sockets, handle);
 }
 
 /// Has smoltcp forget that it could not find the neighbour of a socket's last peer, and is not to send for a second.

@@ -444,9 +444,13 @@ impl Inner {
             let (from, to) = (syn.from, syn.to);
             match backlog.look_at(&syn, sockets, Instant::now()) {
                 Verdict::Pass => {}
+                Verdict::Known => {
+                    device.skip();
+                    return true;
+                }
                 Verdict::Open(number) => {
                     handshake::open(device, sockets, to.addr, number, now);
-                    backlog.opened(from, to, sockets);
+                    backlog.opened(from, to, number, sockets);
                     count_dropped(&shared.counters, backlog.keep_reserve(to.port, sockets));
                     return true;
                 }

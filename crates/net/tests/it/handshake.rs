@@ -151,6 +151,103 @@ fn a_client_is_answered_without_a_socket_and_gets_one_when_it_confirms() {
     });
 }
 
+/// A server of echo with two sockets, of which the first listens behind the back of a client that has the second.
+async fn second_of_two(lab: &Lab, client: &dyn Fn(&Node, u8) -> Paper) -> (Node, Paper, Answer) {
+    let server = lab.node(1, settings(fixed(1)));
+    wait_until(SECOND * 5, "an address", || server.stack.ipv4_address().is_some()).await;
+    for _ in 0..2 {
+        lab.tasks.spawn(services::tcp_echo(server.stack));
+    }
+    Timer::after(SECOND).await;
+    let [first, second] = [8, 9].map(|number| client(&server, number));
+    for paper in [&first, &second] {
+        paper.tap.send(&paper.arp()).await;
+    }
+    let ack = first.ask().await.seq.wrapping_add(1);
+    first.send(ACK, (FIRST.wrapping_add(1), ack), &[]).await;
+    Timer::after_millis(5).await;
+    let answer = second.ask().await;
+    first.send(RST, (FIRST.wrapping_add(1), 0), &[]).await;
+    Timer::after_millis(5).await;
+    (server, second, answer)
+}
+
+#[test]
+fn a_request_that_comes_again_begins_no_second_connection() {
+    lab::run(|lab| async move {
+        let (server, client, answer) = second_of_two(&lab, &|server, number| Paper::new(&lab, server, number)).await;
+        let (seq, ack) = (FIRST.wrapping_add(1), answer.seq.wrapping_add(1));
+        // Before it is confirmed: a client that got two numbers would be lost by one of them.
+        client.send(SYN, (FIRST, 0), &[]).await;
+        assert!(client.hear().await.is_none_or(|again| again.seq == answer.seq));
+        assert_eq!(server.stack.status().tcp_connections, 1);
+        client.send(PSH_ACK, (seq, ack), b"hello").await;
+        assert_eq!(client.hear().await.expect("an echo").data, b"hello");
+        let (seq, ack) = (seq.wrapping_add(5), ack.wrapping_add(5));
+        client.send(ACK, (seq, ack), &[]).await;
+        // And when it is confirmed.
+        client.send(SYN, (FIRST, 0), &[]).await;
+        assert!(client.hear().await.is_none());
+        assert_eq!(server.stack.status().tcp_connections, 1);
+        client.send(PSH_ACK, (seq, ack), b"again").await;
+        assert_eq!(client.hear().await.expect("an echo").data, b"again");
+    });
+}
+
+#[test]
+fn who_waits_and_asks_again_goes_on_waiting() {
+    lab::run(|lab| async move {
+        let server = besieged(&lab).await;
+        let [holder, other, client] = [7, 8, 9].map(|number| Paper::new(&lab, &server, number));
+        let mut acks = Vec::new();
+        for paper in [&holder, &other, &client] {
+            let ack = paper.ask().await.seq.wrapping_add(1);
+            paper.send(PSH_ACK, (FIRST.wrapping_add(1), ack), b"hello").await;
+            acks.push(ack);
+            if acks.len() < 3 {
+                assert_eq!(paper.hear().await.expect("an echo").data, b"hello");
+            }
+        }
+        Timer::after_millis(5).await;
+        assert_eq!(count(&server, Event::TcpWaited), 1);
+        client.send(SYN, (FIRST, 0), &[]).await;
+        holder.send(RST, (FIRST.wrapping_add(6), 0), &[]).await;
+        let echo = client.hear().await.expect("an echo");
+        assert_eq!((echo.seq, &echo.data[..]), (acks[2], &b"hello"[..]));
+    });
+}
+
+#[test]
+fn of_two_answers_each_is_good() {
+    lab::run(|lab| async move {
+        let server = besieged(&lab).await;
+        let [client, rival, other] = [9, 8, 7].map(|number| Paper::new(&lab, &server, number));
+        for paper in [&client, &rival, &other] {
+            paper.tap.send(&paper.arp()).await;
+        }
+        let first = client.ask().await;
+        // The socket that is for somebody who does not exist goes to one of these, who leave; then a socket is to be had for asking.
+        for paper in [&rival, &other] {
+            let ack = paper.ask().await.seq.wrapping_add(1);
+            paper.send(ACK, (FIRST.wrapping_add(1), ack), &[]).await;
+            Timer::after_millis(5).await;
+        }
+        for paper in [&rival, &other] {
+            paper.send(RST, (FIRST.wrapping_add(1), 0), &[]).await;
+        }
+        assert_eq!(count(&server, Event::TcpConfirmed), 2);
+        // Numbers change every eight seconds.
+        Timer::after(SECOND * 8).await;
+        let second = client.ask().await;
+        assert_ne!(first.seq, second.seq);
+        assert_eq!(server.stack.status().tcp_connections, 1, "it has a socket");
+        client.send(PSH_ACK, (FIRST.wrapping_add(1), first.seq.wrapping_add(1)), b"hello").await;
+        let echo = client.hear().await.expect("an echo");
+        assert_eq!((echo.flags & RST, echo.seq, &echo.data[..]), (0, first.seq.wrapping_add(1), &b"hello"[..]));
+        assert_eq!(server.stack.status().tcp_connections, 1);
+    });
+}
+
 #[test]
 fn what_comes_with_the_confirmation_or_instead_of_it_is_not_lost() {
     lab::run(|lab| async move {
