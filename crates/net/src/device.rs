@@ -267,7 +267,7 @@ impl phy::TxToken for TxToken {
         };
         let result = buffer.send_if(len, |frame| {
             let result = f(frame);
-            let way = local::way(frame, shared.mac.get());
+            let way = local::way(frame, shared.mac.get(), |address| shared.watch.in_use().any(|own| own == address));
             if way != Way::Out {
                 shared.local.put(frame, &shared.counters);
             }

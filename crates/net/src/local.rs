@@ -7,6 +7,8 @@
 
 use core::cell::RefCell;
 
+use core::net::Ipv4Addr;
+
 use alloc::boxed::Box;
 use heapless::Deque;
 use nic::MacAddress;
@@ -67,26 +69,31 @@ impl Local {
     }
 }
 
-/// Returns where a frame goes that the node with this MAC address sends.
-pub(crate) fn way(frame: &[u8], own: MacAddress) -> Way {
+/// Returns where a frame goes that the node with this MAC address sends; `is_ours` tells IPv4 addresses of the node.
+pub(crate) fn way(frame: &[u8], own: MacAddress, is_ours: impl Fn(Ipv4Addr) -> bool) -> Way {
     let Some((destination, rest)) = frame.split_first_chunk::<6>() else { return Way::Out };
     if *destination == own.0 {
         return Way::Back;
     }
     // Most frames are to one station: nothing more to look at.
-    if destination[0] & 1 == 1 && is_question_for_itself(rest.get(6..).unwrap_or_default()) {
+    if destination[0] & 1 == 1 && is_question_for_itself(rest.get(6..).unwrap_or_default(), is_ours) {
         return Way::Both;
     }
     Way::Out
 }
 
-/// Returns whether this, from the type field on, asks for the Ethernet address of whom it says it comes from.
-fn is_question_for_itself(frame: &[u8]) -> bool {
+/// Returns whether this, from the type field on, asks for the Ethernet address of whom it says it comes from. A node with two IPv4
+/// addresses asks for one in the name of the other.
+fn is_question_for_itself(frame: &[u8], is_ours: impl Fn(Ipv4Addr) -> bool) -> bool {
     let field = |from: usize, len: usize| frame.get(from..from + len);
     let is_same = |a: usize, b: usize, len| field(a, len).is_some_and(|a| Some(a) == field(b, len));
     match frame.split_first_chunk::<2>() {
         // ARP (RFC 826): operation, sender's and target's protocol addresses.
-        Some(([0x08, 0x06], _)) => field(8, 2) == Some(&ARP_REQUEST) && is_same(16, 26, 4),
+        Some(([0x08, 0x06], _)) => {
+            let target = field(26, 4).and_then(|target| target.first_chunk::<4>());
+            field(8, 2) == Some(&ARP_REQUEST)
+                && (is_same(16, 26, 4) || target.is_some_and(|target| is_ours((*target).into())))
+        }
         // IPv6 without extension headers: source; neighbour solicitation: target.
         Some(([0x86, 0xdd], _)) => {
             field(8, 1) == Some(&[ICMPV6]) && field(42, 1) == Some(&[NEIGHBOR_SOLICITATION]) && is_same(10, 50, 16)
@@ -114,17 +121,21 @@ mod tests {
 
     #[test]
     fn only_what_is_for_ourselves_comes_back() {
+        let extra = [10, 0, 0, 250];
+        let to = |frame: &[u8]| way(frame, OWN, |address| address.octets() == extra);
         let mut frame = vec![9; 60];
         frame[..6].copy_from_slice(&OWN.0);
-        assert_eq!(way(&frame, OWN), Way::Back);
+        assert_eq!(to(&frame), Way::Back);
         frame[5] = 2;
-        assert_eq!(way(&frame, OWN), Way::Out);
+        assert_eq!(to(&frame), Way::Out);
         let (me, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
-        assert_eq!(way(&arp(1, me, me), OWN), Way::Both);
-        assert_eq!(way(&arp(1, me, other), OWN), Way::Out);
-        assert_eq!(way(&arp(2, me, me), OWN), Way::Out, "an answer is no question");
+        assert_eq!(to(&arp(1, me, me)), Way::Both);
+        assert_eq!(to(&arp(1, me, other)), Way::Out);
+        assert_eq!(to(&arp(1, me, extra)), Way::Both);
+        assert_eq!(to(&arp(2, me, extra)), Way::Out);
+        assert_eq!(to(&arp(2, me, me)), Way::Out, "an answer is no question");
         for len in 0..arp(1, me, me).len() {
-            assert_eq!(way(&arp(1, me, me)[..len], OWN), Way::Out, "cut to {len} bytes");
+            assert_eq!(to(&arp(1, me, me)[..len]), Way::Out, "cut to {len} bytes");
         }
     }
 

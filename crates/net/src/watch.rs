@@ -137,7 +137,7 @@ impl Watch {
     }
 
     /// Returns the IPv4 addresses in use by this node.
-    fn in_use(&self) -> impl Iterator<Item = Ipv4Addr> {
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = Ipv4Addr> {
         let own = self.ipv4.get().filter(|_| self.is_ipv4_in_use.get());
         own.into_iter().chain(self.extra.get().filter(|_| self.is_extra_held.get()))
     }

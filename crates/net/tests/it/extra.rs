@@ -338,6 +338,19 @@ fn neighbours_are_known_again_after_a_change_of_addresses_unless_they_are_old() 
 }
 
 #[test]
+fn who_holds_the_address_reaches_it_too() {
+    lab::run(|lab| async move {
+        let (node, network) = host(&lab, 1);
+        lab.tasks.spawn(net::services::tcp_echo(node.stack));
+        Timer::after(SECOND).await;
+        let held = claim(network, SECOND * 60);
+        assert_eq!(state(&held).await, AddressState::Held);
+        let mut socket = with_timeout(SECOND, connect(&node)).await.expect("no connection");
+        echo(&mut socket).await;
+    });
+}
+
+#[test]
 fn who_had_the_address_before_is_not_taken_for_its_holder_afterwards() {
     lab::run(|lab| async move {
         let tap = lab.tap();

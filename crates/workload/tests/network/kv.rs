@@ -79,6 +79,26 @@ fn a_replica_follows_its_source_loses_it_and_finds_it_again() {
 }
 
 #[test]
+fn a_replica_of_a_store_that_is_only_read_keeps_what_it_has() {
+    let (node, manager) = (Node::new(), Manager::new());
+    with_node(&node, &manager, async {
+        manager.start("kv:id=a,memory=1M,clients=4,cores=1", None).unwrap();
+        manager.start("kv:id=b,port=6380,memory=1M,clients=2,replica-of=127.0.0.1:6379,cores=1", None).unwrap();
+        let mut source = Client::connect(&node, 6379).await;
+        assert_eq!(source.ask("SET k v", 1).await, "+OK\r\n");
+        let mut replica = Client::connect(&node, 6380).await;
+        until("the copy is there", async || replica.ask("DBSIZE", 1).await == ":1\r\n").await;
+        // A replica that has heard nothing for five seconds begins anew, and one that has said nothing for ten is cut off.
+        for _ in 0..110 {
+            assert_eq!(source.ask("GET k", 2).await, "$1\r\nv\r\n");
+            Timer::after_millis(100).await;
+        }
+        assert_eq!(figure(&manager, "b", "minipirack_kv_copies_total"), 1);
+        assert_eq!(figure(&manager, "a", "minipirack_kv_cut_off_total"), 0);
+    });
+}
+
+#[test]
 fn a_store_that_needs_a_replica_answers_when_that_has_it_and_not_before() {
     let (node, manager) = (Node::new(), Manager::new());
     with_node(&node, &manager, async {

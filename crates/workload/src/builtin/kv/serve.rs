@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::future::pending;
 
-use embassy_futures::select::{Either, Either3, select, select3};
+use embassy_futures::select::{Either3, select, select3};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::mutex::{Mutex, MutexGuard};
 use embassy_sync::signal::Signal;
@@ -284,6 +284,7 @@ impl Shared<'_> {
             }
         };
         let tell = async {
+            let mut tell_at = Instant::now() + TELL_INTERVAL;
             loop {
                 let Some(state) = self.lock().map(|mut server| {
                     let (progress, now_ms) = (server.store.copy(id), server.store.now_ms());
@@ -305,10 +306,13 @@ impl Shared<'_> {
                         }
                     }
                     Some((Progress::More, true, _)) => embassy_futures::yield_now().await,
+                    // However often there is news that is none for it: a replica that hears nothing takes us for lost.
+                    Some((Progress::Done, true, _)) if tell_at <= Instant::now() => {
+                        self.tell_offset(id);
+                        tell_at = Instant::now() + TELL_INTERVAL;
+                    }
                     Some((Progress::Done, true, _)) => {
-                        if let Either::Second(()) = select(news.wait(), Timer::after(TELL_INTERVAL)).await {
-                            self.tell_offset(id);
-                        }
+                        select(news.wait(), Timer::at(tell_at)).await;
                     }
                 }
             }

@@ -151,7 +151,9 @@ impl Candidate<'_> {
         if loss.is_for_good() {
             return Err(Failure::because(format_args!("address={}: {loss}", self.settings.address)));
         }
-        self.rules.resign(now + self.settings.times.lease * ABSTENTION);
+        // That its time was over may be seen just as it is given more: no reason to leave it to others.
+        let abstention = if loss == AddressLoss::Expired { 0 } else { ABSTENTION };
+        self.rules.resign(now + self.settings.times.lease * abstention);
         Ok(())
     }
 
