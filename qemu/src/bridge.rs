@@ -185,8 +185,9 @@ impl Bridge {
     pub fn expose(&self, at: SocketAddr, host: SocketAddr) -> Result<()> {
         let listener = TcpListener::bind(at).with_context(|| format!("{at} can't be had"))?;
         let run = move |node: TcpStream| match TcpStream::connect_timeout(&host, HOST_TIMEOUT) {
-            Ok(server) => relay(node.into(), server.into()),
-            Err(_) => relay::reset(&node),
+            // A node that is started anew does not say good-bye.
+            Ok(server) if relay::expect_life(&node).is_ok() => relay(node.into(), server.into()),
+            _ => relay::reset(&node),
         };
         // What listens was made inside; what is made from now on is outside.
         self.serve(listener, Some(self.host.try_clone()?), run)

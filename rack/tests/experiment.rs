@@ -199,6 +199,21 @@ fn what_is_not_met_void_refused_or_interrupted_is_told_and_leaves_nothing() {
         place.say(&[&["experiment", "--rack", "e", "--no-build"], options, &[file]].concat())
     };
 
+    // Errors of what has run on a node before are not the experiment's.
+    let order = |words: &str| {
+        place.say(&[&["run", "--rack", "e", "web-1"][..], &words.split(' ').collect::<Vec<_>>()].concat())
+    };
+    order("workload start ping peer=10.77.0.99 interval=10ms timeout=50ms id=before");
+    let errors_of = |list: &str| {
+        list.lines().find(|line| line.contains("before")).unwrap().split_whitespace().nth(6).unwrap().to_owned()
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while errors_of(&order("workload").1) == "0" {
+        assert!(Instant::now() < deadline, "nobody answers, and that is no error");
+        thread::sleep(Duration::from_millis(100));
+    }
+    order("workload stop before");
+
     let expect = "[expect]\nthat = [\"errors == 0\", \"operations <= 1\"]\n";
     let (status, out, errors) = run(&place.experiment(2, "2s", expect), &[]);
     assert_eq!(status, Some(1), "{out}{errors}");

@@ -116,7 +116,7 @@ mod tests {
         let member = |(number, (role, index))| Member { role, index, node: node("pi", number), look: look() };
         let members = (1..).zip([(0, 0), (1, 0), (1, 1), (1, 2)]).map(member).collect();
         let crew = Crew { experiment: &experiment, members };
-        let sampler = Sampler::new(4, Duration::from_secs(9));
+        let sampler = Sampler::new(4, Duration::from_secs(9), Vec::new());
         let mut control = Control::new(&experiment);
         assert_eq!((control.begins_with("worker"), control.begins_with("queue")), (Some(1), None));
         let mut look = |second: u64, depth: u64| {

@@ -17,7 +17,7 @@ use super::judge::{Judge, disturbances};
 use super::outcome::Outcome;
 use super::own_rack::OwnRack;
 use super::provision;
-use super::sample::Sampler;
+use super::sample::{self, Sampler};
 use super::stop::Stop;
 use super::timeline::Timeline;
 use crate::fleet::{Node, Selection};
@@ -116,11 +116,11 @@ fn conduct(crew: &Crew<'_>, hands: &[Hand], cleanup: &Cleanup<'_>, options: &Opt
     say(&format!("{} nodes get their workloads", crew.members.len()));
     // Also those that start none now: what is wrong with a login shows before anything has begun.
     login(crew, hands)?;
+    let sampler = Sampler::new(crew.members.len(), experiment.length(), sample::first_look(crew)?);
     provision::start(crew, hands, &works)?;
     provision::wait_until_ready(crew, &first, stop)?;
 
-    let (book, sampler) = (Book::default(), Sampler::new(crew.members.len(), experiment.length()));
-    let began = SystemTime::now();
+    let (book, began) = (Book::default(), SystemTime::now());
     let mut timeline = Timeline::new(crew, hands, &book, &sampler);
     let recorder = experiment.history.as_ref().map(|history| clients(history, crew));
     thread::scope(|scope| {
@@ -131,12 +131,8 @@ fn conduct(crew: &Crew<'_>, hands: &[Hand], cleanup: &Cleanup<'_>, options: &Opt
         }
         timeline.run(stop);
     });
-    // Who has had enough does not wait for what a history has come to. The look for lost writes needs stores that run.
-    let account = recorder.filter(|_| !stop.is_set()).map(|(recorder, plan)| {
-        let history = recorder.stop();
-        let missing = history::audit(&history, &plan);
-        (history, missing)
-    });
+    // Who has had enough does not wait for what a history has come to.
+    let recorded = recorder.filter(|_| !stop.is_set()).map(|(recorder, plan)| (recorder.stop(), plan));
     if stop.is_set() {
         book.void(None, "it was interrupted".into());
     }
@@ -146,6 +142,11 @@ fn conduct(crew: &Crew<'_>, hands: &[Hand], cleanup: &Cleanup<'_>, options: &Opt
         }
     }
     let end = Instant::now();
+    // Behind the end: what is read here is not measured. The look for lost writes needs stores that run.
+    let account = recorded.filter(|_| !stop.is_set()).map(|(history, plan)| {
+        let missing = history::audit(&history, &plan);
+        (history, missing)
+    });
     for left in cleanup.end() {
         book.void(None, format!("it can't be told whether all has ended on {left}"));
     }

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, Result};
+
 use super::book::{Book, lock};
 use super::crew::{Crew, Member};
 use super::hand::Hand;
 use super::series::{Ailments, Pulse, Reading, Track};
 use super::watch::Watch;
-use crate::fleet::Look;
+use crate::fleet::{Look, in_parallel};
 
 /// Between two looks at the node itself.
 pub(super) const PULSE: Duration = Duration::from_secs(1);
@@ -31,13 +33,16 @@ pub(super) fn interval(nodes: usize, length: Duration) -> Duration {
 pub(super) struct Sampler {
     pub(super) tracks: Vec<Mutex<Track>>,
     pub(super) interval: Duration,
+    /// What the nodes had told before anything was started.
+    before: Vec<Reading>,
     is_over: AtomicBool,
 }
 
 impl Sampler {
-    pub(super) fn new(nodes: usize, length: Duration) -> Self {
+    /// What [`first_look`] has found is not of this run.
+    pub(super) fn new(nodes: usize, length: Duration, before: Vec<Reading>) -> Self {
         let tracks = (0..nodes).map(|_| Mutex::default()).collect();
-        Self { tracks, interval: interval(nodes, length), is_over: AtomicBool::new(false) }
+        Self { tracks, interval: interval(nodes, length), before, is_over: AtomicBool::new(false) }
     }
 
     /// Has the threads end.
@@ -60,7 +65,7 @@ impl Sampler {
             }
             // Those that were missed are left out.
             due = (due + self.interval).max(now);
-            let Some((asked, reading)) = ask(member) else {
+            let Some((asked, reading)) = self.ask(at, member) else {
                 watch.hear_nothing(Instant::now());
                 continue;
             };
@@ -86,10 +91,29 @@ impl Sampler {
 
     /// Asks one node once more; `None` if it does not answer.
     pub(super) fn last_look(&self, at: usize, crew: &Crew<'_>) -> Option<()> {
-        let (asked, reading) = ask(crew.members.get(at)?)?;
+        let (asked, reading) = self.ask(at, crew.members.get(at)?)?;
         lock(self.tracks.get(at)?).add(asked, reading);
         Some(())
     }
+
+    fn ask(&self, at: usize, member: &Member) -> Option<(Instant, Reading)> {
+        let (asked, reading) = ask(member)?;
+        let Some(before) = self.before.get(at) else { return Some((asked, reading)) };
+        Some((asked, reading.without_ended(before)))
+    }
+}
+
+/// Asks all nodes what they have done so far.
+///
+/// # Errors
+/// When one does not answer.
+pub(super) fn first_look(crew: &Crew<'_>) -> Result<Vec<Reading>> {
+    let readings = in_parallel(&crew.members, ask).into_iter().enumerate();
+    readings
+        .map(|(at, asked)| {
+            asked.map(|(_, reading)| reading).with_context(|| format!("{} does not answer", crew.label(at)))
+        })
+        .collect()
 }
 
 /// Asks how often the hardware was not well.

@@ -113,6 +113,17 @@ impl Reading {
         Some(reading)
     }
 
+    /// Leaves out what had ended before, in the same life of the node, and has not been started anew since: a node shows what has ended
+    /// until its place is needed.
+    #[must_use]
+    pub(super) fn without_ended(mut self, before: &Self) -> Self {
+        if !self.is_after_reboot(before) {
+            // What has ended does not change any more, and what was started anew has other figures.
+            self.works.retain(|id, work| work.is_running() || before.works.get(id) != Some(work));
+        }
+        self
+    }
+
     /// Returns the ids of workloads that have failed, and why.
     pub(super) fn failed(&self) -> impl Iterator<Item = (&str, &str)> {
         let failed = self.works.iter().filter(|(_, work)| work.state == "failed");
@@ -290,6 +301,25 @@ mod tests {
         assert_eq!((track.points[4].works["q"].state.as_str(), figures("busy")[0]), ("gone", 1.0));
         assert_eq!(track.at(begin + Duration::from_millis(1500)).unwrap().works["q"].figure("sent"), Some(120.0));
         assert_eq!(track.between(begin, begin + Duration::from_secs(1)).len(), 2);
+    }
+
+    #[test]
+    fn what_had_ended_before_a_run_is_not_of_it() {
+        let read = |boots: u64, works: &[(&str, &str, u64)]| {
+            let work = |(id, state, operations): &(&str, &str, u64)| {
+                json!({"id": id, "state": state, "reason": "no memory", "runs": 1, "operations": operations,
+                    "figures": {}, "durations_us": []})
+            };
+            let works: Vec<_> = works.iter().map(work).collect();
+            Reading::read(&json!({"boots": boots, "sample_us": 1, "workloads": works})).unwrap()
+        };
+        let before = read(1, &[("a", "failed", 0), ("b", "stopped", 50)]);
+        assert_eq!(before.clone().without_ended(&before).works.len(), 0);
+        // Started anew, and ended again; others; and another life of the node.
+        let later = read(1, &[("a", "running", 0), ("b", "stopped", 3), ("c", "failed", 0)]).without_ended(&before);
+        assert_eq!(later.works.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(later.failed().map(|(id, _)| id).collect::<Vec<_>>(), ["c"]);
+        assert_eq!(read(2, &[("a", "failed", 0)]).without_ended(&before).works.len(), 1);
     }
 
     #[test]

@@ -240,7 +240,7 @@ mod tests {
                     [expect]\nthat = [\"errors == 0\"]\n";
         let experiment = Experiment::read(file).unwrap();
         let crew = Crew { experiment: &experiment, members: Vec::new() };
-        let (book, sampler) = (Book::default(), Sampler::new(0, Duration::from_secs(1)));
+        let (book, sampler) = (Book::default(), Sampler::new(0, Duration::from_secs(1), Vec::new()));
         let mut timeline = Timeline::new(&crew, &[], &book, &sampler);
         let mut order = |entry, said: Option<Result<String>>| {
             let (sender, result) = channel();
@@ -272,7 +272,7 @@ mod tests {
             experiment: &experiment,
             members: vec![Member { role: 0, index: 0, node: node("pi", 1), look: look() }],
         };
-        let (book, sampler) = (Book::default(), Sampler::new(1, Duration::from_secs(1)));
+        let (book, sampler) = (Book::default(), Sampler::new(1, Duration::from_secs(1), Vec::new()));
         let hands = [Hand::of(&crew.members[0].node)];
         let mut timeline = Timeline::new(&crew, &hands, &book, &sampler);
         timeline.hear();

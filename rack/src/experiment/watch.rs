@@ -51,6 +51,8 @@ impl<'a> Watch<'a> {
         self.last = Some(reading.clone());
         self.heard = Instant::now();
         if is_reboot {
+            // Its counts begin anew.
+            self.ailments = Some(Ailments::default());
             if self.planned.take_restart() {
                 let entry = Entry::new(Kind::Seen, Some(self.at), "is up again");
                 self.book.note(entry, &self.crew.label(self.at));
@@ -235,6 +237,16 @@ mod tests {
             };
             assert_eq!(watch(FILE, &Planned::default(), before), [""; 0]);
         }
+        // In the second life it was over before the first look.
+        let planned = Planned::default();
+        planned.expect("reset");
+        let reset = |watch: &mut Watch<'_>| {
+            watch.hear(&life(1));
+            watch.feel(health("under_voltage", false, 5, 9), Instant::now());
+            watch.hear(&life(2));
+            watch.feel(health("under_voltage", false, 3, 9), Instant::now());
+        };
+        assert_eq!(watch(FILE, &planned, reset), ["a (pi) has under voltage: the supply voltage is too low"]);
         // The cable was pulled on purpose. That does not explain a weak power supply, nor that it had been out before.
         let planned = Planned::default();
         planned.expect("nic-off for=5s");

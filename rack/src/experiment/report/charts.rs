@@ -113,9 +113,10 @@ fn levels(outcome: &Outcome, crew: &Crew<'_>) -> Vec<Value> {
     for (at, track) in outcome.tracks.iter().enumerate() {
         for (id, work) in track.points.iter().flat_map(|point| &point.works) {
             let levels = work.figures.iter().filter(|(name, value)| {
-                !work.counters.contains(*name) && (**value > 0.0 || is_asked_for(crew, at, id, name))
+                let is_interesting = **value > 0.0 && !DULL.contains(name);
+                !work.counters.contains(*name) && (is_interesting || is_asked_for(crew, at, id, name))
             });
-            names.extend(levels.map(|(name, _)| *name).filter(|name| !DULL.contains(name)));
+            names.extend(levels.map(|(name, _)| *name));
         }
     }
     let mut names: Vec<&str> = names.into_iter().collect();
