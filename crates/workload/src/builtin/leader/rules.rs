@@ -140,6 +140,7 @@ impl Rules {
         let until = sent + (self.times.lease - self.times.margin);
         // Not before the end of an abstention that has begun while the request was under way.
         let next = |after: Instant, due: Instant| due.max(after + self.times.renew);
+        let before = self.seen;
         if let Some(term) = answer.term.filter(|_| question != Question::Meet) {
             self.seen = self.seen.max(term);
         }
@@ -163,9 +164,15 @@ impl Rules {
             }
             Question::Take { .. } => {
                 self.due = next(now, self.due);
-                if answer.is_set {
+                if answer.term.is_none_or(|term| term < before) {
+                    self.has_forgotten();
+                } else if answer.is_set {
                     self.phase = Phase::Elected;
                 }
+            }
+            Question::Confirm { .. } if answer.term.is_none_or(|term| term <= before) => {
+                self.due = next(now, self.due);
+                self.has_forgotten();
             }
             Question::Confirm { .. } => {
                 self.due = next(sent, self.due);
@@ -190,6 +197,13 @@ impl Rules {
         if matches!(self.phase, Phase::Elected | Phase::Resigning) {
             self.phase = Phase::Following;
         }
+    }
+
+    /// Somebody has deleted the keys, and the connection is still there. If the lease is ours now, it is nobody's until it ends, and by
+    /// then those that were forgotten have ended too.
+    fn has_forgotten(&mut self) {
+        self.store = Store::Unknown;
+        self.phase = Phase::Following;
     }
 
     /// Gives up leading, and does not try again before `until`.
@@ -366,6 +380,29 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_somebody_deletes_are_noticed_and_terms_go_on() {
+        let mut model = Model::default();
+        let mut leader = leader(&mut model, at(0));
+        let mut other = Rules::new(TIMES, 2);
+        let run = |rules: &mut Rules, model: &mut Model, ms| {
+            if let Next::Ask(asked) = rules.next(at(ms)) {
+                rules.answered(asked, model.ask(asked, at(ms)), at(ms), at(ms));
+            }
+        };
+        (0..3).for_each(|_| run(&mut other, &mut model, 1));
+        model = Model::default();
+        // The leader is cut off: it leads until 1500.
+        for ms in 2..2400 {
+            run(&mut other, &mut model, ms);
+            assert_eq!(other.leads(), None, "at {ms} ms");
+        }
+        leader.tick(at(1500));
+        assert_eq!(leader.leads(), None);
+        (2400..3500).for_each(|ms| run(&mut other, &mut model, ms));
+        assert_eq!(other.leads().map(|(term, _)| term), Some(9), "later than all that were");
+    }
+
+    #[test]
     fn who_gives_up_lets_others_lead_and_comes_back_later() {
         let mut model = Model::default();
         let mut rules = leader(&mut model, at(0));
@@ -417,9 +454,10 @@ mod tests {
             for ms in (0..60_000).step_by(5) {
                 let now = at(ms);
                 if random.below(4000) == 0 {
-                    // The store forgets everything, and everybody loses the connection.
+                    // The store forgets everything, and everybody loses the connection, or nobody does.
                     model = Model::default();
-                    actors.iter_mut().for_each(|actor| {
+                    let is_restart = random.below(2) == 0;
+                    actors.iter_mut().filter(|_| is_restart).for_each(|actor| {
                         (actor.sent, actor.answer) = (None, None);
                         actor.rules.disconnected();
                     });
