@@ -267,10 +267,12 @@ fn work_costs_its_core_as_much_as_was_asked_for() -> Result<()> {
             instructions.push((counter.of_core(1)? - before) / REQUESTS as f64);
         }
     }
-    let [none, some, much] = instructions.map(|rounds| Quartiles::of(rounds).median);
+    // The least: whatever the core does besides, above all by time, comes on top.
+    let least = |figures: Vec<f64>| figures.into_iter().fold(f64::INFINITY, f64::min);
+    let [none, some, much] = instructions.map(least);
     let each = (some - none) / WORKS[1];
     let ratio = (much - none) / (some - none);
-    let [at_once, soon, late] = times.map(|times| Quartiles::of(times).median);
+    let [at_once, soon, late] = times.map(least);
     tests::lab::say(&format!(
         "http: {none:.0} instructions of the core per request, {each:.0} more for each block of work; {:.1}, {:.1} and {:.1} ms",
         at_once * 1e3,
