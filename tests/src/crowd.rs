@@ -13,7 +13,7 @@ use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, sock
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use crate::frames::FrameSocket;
-use crate::lab::{HOST, Lab, NODE};
+use crate::lab::{HOST, Lab, NODE, say};
 use crate::malformed::Random;
 use crate::node::{self, PATIENCE, Rig};
 use crate::openssh::User;
@@ -22,9 +22,11 @@ use crate::packet;
 /// The ports that are crowded: the status page, SSH, the workloads `http` and `kv`, and echo.
 pub const PORTS: [u16; 5] = [80, 22, 8080, STORE, 7];
 const STORE: u16 = 6379;
+/// How many clients `http` and `kv` serve at once.
+const SEATS: u16 = 16;
 /// Connections that are asked for and never confirmed, by each crowd: at once, and then a hundred a second.
 const HALF_OPEN: u16 = 500;
-/// Clients of each kind and port: 40 at a port that has 12 to 17 sockets, or 32 (`http`). Each comes again when it was sent away, once a second.
+/// Clients of each kind and port: 40 at a port that has 12 to 17 sockets. Each comes again when it was sent away, once a second.
 /// More would measure how fast QEMU emulates a processor.
 const CLIENTS: usize = 8;
 /// Threads that play them.
@@ -52,8 +54,8 @@ impl Place {
     pub fn boot(lab: Lab) -> Result<Self> {
         lab.add_address(&format!("{CROWD}/24"))?;
         let user = User::new()?;
-        let workloads = "workload=http:port=8080,cores=1 workload=kv:memory=2M,clients=16,cores=1";
-        let rig = Rig::boot_in(lab, &format!("{workloads} {}", user.setting()?), |_| ())?;
+        let [http, kv] = ["http:port=8080", "kv:memory=2M"].map(|of| format!("workload={of},clients={SEATS},cores=1"));
+        let rig = Rig::boot_in(lab, &format!("{http} {kv} {}", user.setting()?), |_| ())?;
         rig.node.wait_for_metric("servers that run", PATIENCE, |metrics| {
             let running =
                 |workload| metrics.sum("minipirack_workload_state", &[("workload", workload), ("state", "running")]);
@@ -105,7 +107,10 @@ impl Place {
         ensure!(count("tcp_answered") > 500.0, "half-open connections took sockets: {metrics:#?}");
         ensure!(count("tcp_stalled_dropped") > 50.0, "slow clients made no room: {metrics:#?}");
         for name in ["minipirack_http_unseated_total", "minipirack_kv_unseated_total"] {
-            ensure!(metrics.sum(name, &[]) > 30.0, "slow clients made no room, by {name}: {metrics:#?}");
+            let unseated = metrics.sum(name, &[]);
+            say(&format!("{name}: {unseated}"));
+            // Each seat, on average; two to seven times as many were seen.
+            ensure!(unseated > f64::from(SEATS), "slow clients made no room, by {name}: {metrics:#?}");
         }
         Ok(())
     }
