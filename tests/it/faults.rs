@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tests::frames::FrameSocket;
-use tests::instructions::Counter;
+use tests::instructions::{Counter, PATH};
 use tests::lab::{HOST, HOST_MAC, Lab, NODE, say};
 use tests::node::{self, PATIENCE, Rig};
 use tests::ntp::NtpServer;
 use tests::openssh::User;
 use tests::packet::{self, ARP, BROADCAST, ICMP, IPV4};
+use tests::ping::round_trips;
 use tests::{shell, wait};
 
 /// Frames from which a share is measured.
@@ -64,15 +65,7 @@ impl Bench<'_> {
 
     /// Returns the times to the node and back of so many echo requests, the shortest first.
     fn times(&mut self, count: u16) -> Result<Vec<Duration>> {
-        let mut times = Vec::new();
-        for number in 0..count {
-            let start = Instant::now();
-            self.request(number);
-            let answer =
-                self.wire.receive(node::MAC, PATIENCE, |frame| (answer(frame) == Some(number)).then_some(()))?;
-            answer.context("no answer to a ping")?;
-            times.push(start.elapsed());
-        }
+        let mut times = round_trips(&mut self.wire, count, 5)?;
         times.sort();
         Ok(times)
     }
@@ -97,8 +90,6 @@ fn answer(frame: &[u8]) -> Option<u16> {
 #[test]
 fn a_frame_costs_nothing_more_when_no_fault_is_active() -> Result<()> {
     const COUNT: u16 = 1000;
-    /// What a frame goes through between the NIC's driver and a socket. Behind the driver, work depends on time, too.
-    const PATH: [&str; 4] = ["net::", "fault::", "smoltcp::", "nic::exchange::"];
     let Some(lab) = Lab::private("what faults cost")? else { return Ok(()) };
     let Some(counter) = Counter::new()? else {
         say("NOT TESTED (needs QEMU 9): what faults cost");
@@ -110,14 +101,7 @@ fn a_frame_costs_nothing_more_when_no_fault_is_active() -> Result<()> {
     let mut bench = Bench { rig: &rig, user: &user, wire: FrameSocket::open()? };
     let mut cost = |command: &str| -> Result<[f64; 2]> {
         bench.command(command)?;
-        let read = || -> Result<[f64; 2]> {
-            let functions = counter.by_function()?;
-            let sum = |crates: &[&str]| -> f64 {
-                let is_meant = |name: &str| crates.iter().any(|part| name.trim_start_matches('<').starts_with(part));
-                functions.iter().filter(|(name, _)| is_meant(name)).map(|(_, count)| count).sum()
-            };
-            Ok([sum(&PATH), sum(&["fault::"])])
-        };
+        let read = || -> Result<[f64; 2]> { Ok([counter.of_crates(&PATH)?, counter.of_crates(&["fault::"])?]) };
         let before = read()?;
         // One after the other: what comes together is cheaper, and how much does is chance.
         bench.times(COUNT)?;

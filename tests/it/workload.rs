@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tests::frames::FrameSocket;
-use tests::lab::{HOST, Lab, NODE, Wire};
+use tests::instructions::{Counter, PATH};
+use tests::lab::{HOST, Lab, NODE, Wire, say};
 use tests::metrics::Metrics;
 use tests::node::{self, PATIENCE, Rig};
+use tests::ping::round_trips;
 use tests::shell::run;
 use tests::wait;
 
@@ -157,6 +159,46 @@ fn busy_workloads_on_all_their_cores_do_not_stop_the_network() -> Result<()> {
     for ((worked, up), (had_worked, was_up)) in after.into_iter().zip(before) {
         let share = (worked - had_worked) / (up - was_up);
         ensure!(share > 0.5, "a core has worked {share:.2} of its time: {before:?}, then {after:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_frame_costs_core_0_the_same_beside_busy_cores() -> Result<()> {
+    const COUNT: u16 = 1000;
+    const PAYLOAD: usize = 1400;
+    /// As is wanted of throughput and round-trip times; by the clock a bench tells (`cargo bench -p tests -- workers`).
+    const CHANGE_MAX: f64 = 0.05;
+    let Some(lab) = Lab::private("what busy cores change for core 0")? else { return Ok(()) };
+    let Some(counter) = Counter::new()? else {
+        say("NOT TESTED (needs QEMU 9): what busy cores change for core 0");
+        return Ok(());
+    };
+    let rig = Rig::boot_in(lab, "", |config| config.extra.extend(counter.arguments().map(Into::into)))?;
+    rig.node.settled_metrics()?;
+    let mut wire = FrameSocket::open()?;
+    let mut cost = || -> Result<f64> {
+        let before = counter.of_crates(&PATH)?;
+        // One after the other: what comes together is cheaper, and how much does is chance.
+        round_trips(&mut wire, COUNT, PAYLOAD)?;
+        Ok((counter.of_crates(&PATH)? - before) / f64::from(COUNT))
+    };
+    let mut costs = vec![cost()?];
+    for workload in ["cpu", "memory"] {
+        run(&rig.node, &format!("workload start {workload} cores=1-3 id=burn"))?;
+        rig.node.wait_for_metric("three cores at work", PATIENCE, |metrics| {
+            Ok((metrics.sum("minipirack_workload_operations_total", &[("id", "burn")]) > 0.0).then_some(1.0))
+        })?;
+        let worked = counter.of_core(3)?;
+        costs.push(cost()?);
+        let worked = counter.of_core(3)? - worked;
+        ensure!(worked > 1e7, "core 3 has executed only {worked} instructions meanwhile");
+        run(&rig.node, "workload stop burn")?;
+    }
+    costs.push(cost()?);
+    say(&format!("workloads: an echo takes {costs:.0?} instructions of core 0: idle, beside cpu, beside memory, idle"));
+    for cost in &costs {
+        ensure!((cost / costs[0] - 1.0).abs() < CHANGE_MAX, "{costs:?}: busy cores make a frame dearer");
     }
     Ok(())
 }

@@ -22,6 +22,10 @@ const OLDEST: u32 = 9;
 /// Counts in front of those by place: see the plugin.
 const CPUS: usize = 16;
 
+/// The crates that a frame goes through between the NIC's driver and a socket, as [`Counter::of_crates`] takes them. What a core does
+/// behind the driver depends on time, too.
+pub const PATH: [&str; 4] = ["net::", "fault::", "smoltcp::", "nic::exchange::"];
+
 /// The plugin, and the file that it counts in.
 pub struct Counter {
     folder: TempDir,
@@ -62,6 +66,15 @@ impl Counter {
         let file = File::open(self.counts()).context("the instructions that were counted")?;
         file.read_exact_at(&mut count, 8 * core as u64)?;
         Ok(u64::from_le_bytes(count) as f64)
+    }
+
+    /// Returns how many instructions core 0 has executed so far in functions whose names begin so.
+    ///
+    /// # Errors
+    /// As [`Counter::by_function`].
+    pub fn of_crates(&self, crates: &[&str]) -> Result<f64> {
+        let is_meant = |name: &str| crates.iter().any(|part| name.trim_start_matches('<').starts_with(part));
+        Ok(self.by_function()?.iter().filter(|(name, _)| is_meant(name)).map(|(_, count)| count).sum())
     }
 
     /// Returns how many instructions core 0 has executed so far in each function of the image.

@@ -13,7 +13,7 @@
 //! - [`http`], [`metrics`], [`scrape`]: a keep-alive client, a reader of Prometheus' text format, and what that costs
 //! - [`crowd`]: slow and hostile clients, and clients that behave among them
 //! - [`instructions`]: what a core executes, counted
-//! - [`frames`], [`packet`], [`malformed`]: raw Ethernet, and frames that no sane peer sends
+//! - [`frames`], [`packet`], [`ping`], [`malformed`]: raw Ethernet, pings of our own, and frames that no sane peer sends
 #![forbid(unsafe_code)]
 
 pub mod browser;
@@ -33,6 +33,7 @@ pub mod node;
 pub mod ntp;
 pub mod openssh;
 pub mod packet;
+pub mod ping;
 pub mod program;
 pub mod python;
 pub mod radv;

@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tests::frames::FrameSocket;
 use tests::http::HttpClient;
-use tests::lab::{HOST, HOST_MAC, NODE};
-use tests::node::{self, PATIENCE, Rig};
-use tests::packet::{self, ICMP, IPV4};
-use tests::wait;
+use tests::node::{PATIENCE, Rig};
+use tests::{ping, wait};
 
 use crate::report::{Goal, Report, median, percentile};
 
@@ -36,22 +34,8 @@ pub(crate) fn ping(report: &mut Report) -> Result<()> {
 
 /// Returns the round-trip times in ms.
 pub(crate) fn round_trips(payload_len: usize) -> Result<Vec<f64>> {
-    let mut frames = FrameSocket::open()?;
-    let payload = vec![0x42; payload_len];
-    let mut times = Vec::new();
-    for number in 0..PINGS {
-        let echo = packet::ipv4(HOST, NODE, ICMP, &packet::icmp_echo_request(0x5150, number, &payload));
-        let echo = packet::ethernet(node::MAC, HOST_MAC, IPV4, &echo);
-        let start = Instant::now();
-        frames.send(&echo);
-        let answer = frames.receive(node::MAC, Duration::from_secs(2), |frame| {
-            let is_reply = frame[12..14] == IPV4.to_be_bytes() && frame.get(34) == Some(&0);
-            (is_reply && frame.get(40..42)? == number.to_be_bytes()).then_some(())
-        })?;
-        answer.with_context(|| format!("ping {number} with {payload_len} bytes was lost"))?;
-        times.push(start.elapsed().as_secs_f64() * 1e3);
-    }
-    Ok(times)
+    let times = ping::round_trips(&mut FrameSocket::open()?, PINGS, payload_len)?;
+    Ok(times.into_iter().map(|time| time.as_secs_f64() * 1e3).collect())
 }
 
 pub(crate) fn tcp(report: &mut Report) -> Result<()> {
