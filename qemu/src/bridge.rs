@@ -67,7 +67,9 @@ pub fn require() -> Result<()> {
         );
     }
     if std::process::Command::new(DNSMASQ).arg("--version").stdout(Stdio::null()).status().is_err() {
-        bail!("a bridge needs dnsmasq as DHCP server: `apt install dnsmasq-base`");
+        bail!(
+            "a bridge needs dnsmasq as DHCP server: `apt install dnsmasq-base`, and /usr/sbin in PATH, where that has it"
+        );
     }
     Ok(())
 }

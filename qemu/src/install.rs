@@ -5,7 +5,7 @@
 //! given a temporary copy of the sources with the backports suite added.
 
 use std::env;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -33,7 +33,7 @@ pub fn install(missing: &str, progress: &mut dyn FnMut(&str)) -> Result<Qemu> {
     let Some(privilege) = system.privilege.filter(|_| system.has_apt) else {
         bail!("{missing}. To install it, run: {}", plan.manual());
     };
-    let _turn = turn(&env::temp_dir());
+    let _turn = turn(&env::temp_dir(), progress);
     if let Ok(qemu) = Qemu::find() {
         return Ok(qemu);
     }
@@ -49,10 +49,13 @@ pub fn install(missing: &str, progress: &mut dyn FnMut(&str)) -> Result<Qemu> {
 /// Waits until nobody else who runs this code installs, and keeps others waiting until it is dropped. apt's own locks are not enough:
 /// where archives are deleted after an update, as in containers, the update of one makes the installation of another fail.
 /// Where the lock can't be had, as it is another user's, there is none.
-fn turn(folder: &Path) -> Option<File> {
+fn turn(folder: &Path, progress: &mut dyn FnMut(&str)) -> Option<File> {
     let path = folder.join("minipirack-install.lock");
     let file = File::options().create(true).append(true).custom_flags(nix::libc::O_NOFOLLOW).open(path).ok()?;
-    file.lock().ok()?;
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        progress("waiting for another one of us that installs QEMU");
+        file.lock().ok()?;
+    }
     Some(file)
 }
 
@@ -300,15 +303,19 @@ mod tests {
     fn one_at_a_time_installs() {
         let folder = tempfile::tempdir().unwrap();
         let (said, heard) = std::sync::mpsc::channel();
-        let first = turn(folder.path()).unwrap();
+        let first = turn(folder.path(), &mut |_| ()).unwrap();
         let path = folder.path().to_owned();
-        let other = thread::spawn(move || said.send(turn(&path).is_some()).unwrap());
+        let other = thread::spawn(move || {
+            let has_turn = turn(&path, &mut |line| said.send(line.to_owned()).unwrap()).is_some();
+            said.send(has_turn.to_string()).unwrap();
+        });
+        assert!(heard.recv().unwrap().starts_with("waiting for another"));
         assert!(heard.recv_timeout(Duration::from_millis(300)).is_err(), "two at once");
         drop(first);
-        assert!(heard.recv().unwrap());
+        assert_eq!(heard.recv().unwrap(), "true");
         other.join().unwrap();
         // Where there can't be a lock, it is done without.
-        assert!(turn(Path::new("/nowhere")).is_none());
+        assert!(turn(Path::new("/nowhere"), &mut |_| ()).is_none());
     }
 
     #[test]

@@ -94,16 +94,16 @@ pub(super) fn run(place: &Place, plan: Plan, orders: Orders) -> Result<()> {
 
     let asker = ended.recv().context("nobody can end the rack")?;
     rack.members.end();
-    let result = fs::remove_dir_all(place.directory());
+    let result = place.clear();
     if let Some(mut stream) = asker {
         let answer = match &result {
             Ok(()) => Answer::Done,
-            Err(error) => Answer::Refused(format!("{} can't be removed: {error}", place.directory().display())),
+            Err(error) => Answer::Refused(format!("{error:#}")),
         };
         // Whoever asked may be gone.
         let _ = protocol::send(&mut stream, &answer);
     }
-    result.context("the rack's directory can't be removed")
+    result
 }
 
 struct Rack {

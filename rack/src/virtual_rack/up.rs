@@ -109,8 +109,8 @@ pub(crate) fn up(options: &Options) -> Result<ExitCode> {
     // Before there is anything that Ctrl-C would leave behind.
     let catch =
         if options.foreground { Catch::Orders(Orders::catch()?) } else { Catch::Interrupt(Interrupt::catch()?) };
-    place.make()?;
     let plan = options.plan(&place, built.image, archive.bytes.is_some())?;
+    place.make()?;
     if let Some(bytes) = archive.bytes {
         write_private(&place.archive(), &bytes)?;
     }

@@ -1,6 +1,6 @@
 //! The plots of the report, as data: lines of time and value.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -109,19 +109,23 @@ fn latency(outcome: &Outcome, crew: &Crew<'_>, role: usize, time: &Time) -> Opti
 }
 
 fn levels(outcome: &Outcome, crew: &Crew<'_>) -> Vec<Value> {
-    let mut names: BTreeSet<&str> = BTreeSet::new();
+    // And whether the experiment is about them.
+    let mut names: BTreeMap<&str, bool> = BTreeMap::new();
     for (at, track) in outcome.tracks.iter().enumerate() {
         for (id, work) in track.points.iter().flat_map(|point| &point.works) {
-            let levels = work.figures.iter().filter(|(name, value)| {
-                let is_interesting = **value > 0.0 && !DULL.contains(name);
-                !work.counters.contains(*name) && (is_interesting || is_asked_for(crew, at, id, name))
-            });
-            names.extend(levels.map(|(name, _)| *name));
+            for (name, value) in work.figures.iter().filter(|(name, _)| !work.counters.contains(*name)) {
+                let is_asked_for = is_asked_for(crew, at, id, name);
+                if is_asked_for || *value > 0.0 && !DULL.contains(name) {
+                    *names.entry(name).or_default() |= is_asked_for;
+                }
+            }
         }
     }
-    let mut names: Vec<&str> = names.into_iter().collect();
-    names.sort_by_key(|name| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()));
-    let level = |name: &&str| {
+    let mut names: Vec<(&str, bool)> = names.into_iter().collect();
+    names.sort_by_key(|(name, is_asked_for)| {
+        (!is_asked_for, FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()))
+    });
+    let level = |(name, _): &(&str, bool)| {
         let mut lines = Vec::new();
         for (at, track) in outcome.tracks.iter().enumerate() {
             for (id, called) in works(crew, track, at) {
