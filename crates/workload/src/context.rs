@@ -89,6 +89,13 @@ impl<'a> Context<'a> {
         self.figures().add(&self.figures().operations, 1);
     }
 
+    /// Counts so many operations that took `duration` together.
+    pub fn add_operations(&self, count: u64, duration: Duration) {
+        if let Some(each_us) = duration.as_micros().checked_div(count) {
+            (0..count).for_each(|_| self.add_operation(Duration::from_micros(each_us)));
+        }
+    }
+
     /// Counts bytes that were moved.
     pub fn add_bytes(&self, bytes: u64) {
         self.figures().add(&self.figures().bytes, bytes);

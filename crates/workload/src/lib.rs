@@ -35,6 +35,7 @@ mod run;
 mod scratch;
 mod seat;
 pub mod spec;
+mod stride;
 pub mod values;
 
 use alloc::boxed::Box;

@@ -17,8 +17,8 @@ use anyhow::{Result, ensure};
 use qemu::config::{NicKind, UsbNet};
 use tests::instructions::Counter;
 use tests::lab::{Lab, say};
-use tests::node::{PATIENCE, Rig};
-use tests::shell;
+use tests::node::{PATIENCE, Rig, TestNode};
+use tests::{shell, wait};
 
 use crate::instructions::{FRAMES, WINDOW, send_windows};
 use crate::network::{PINGS, round_trips};
@@ -62,7 +62,7 @@ fn instructions(report: &mut Report) -> Result<()> {
         let mut pairs = Vec::new();
         for round in 0..ROUNDS {
             let beside = || {
-                beside(&rig, workload, "1-3", 3, || {
+                beside(&rig.node, workload, "1-3", 3, || {
                     let before = counter.of_core(1)?;
                     let costs = costs(&rig, &counter, Cores::Busy)?;
                     ensure!(counter.of_core(1)? > before + 1e6, "core 1 did nothing");
@@ -93,14 +93,15 @@ fn instructions(report: &mut Report) -> Result<()> {
 }
 
 /// Does something while a workload keeps so many cores busy, and returns what that gave.
-fn beside<T>(rig: &Rig, workload: &str, cores: &str, count: usize, act: impl FnOnce() -> Result<T>) -> Result<T> {
-    shell::run(&rig.node, &format!("workload start {workload} cores={cores} id=burn"))?;
-    let labels = [("id", "burn"), ("state", "running")];
-    rig.node.wait_for_metric("busy cores", PATIENCE, |metrics| {
-        Ok((metrics.sum("minipirack_workload_state", &labels) == count as f64).then_some(0.0))
+fn beside<T>(node: &TestNode, workload: &str, cores: &str, count: usize, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    shell::run(node, &format!("workload start {workload} cores={cores} id=burn"))?;
+    wait::until("busy cores", PATIENCE, || {
+        let list = shell::run(node, "workload list")?;
+        let running = list.iter().filter(|line| line.contains(workload) && line.contains(" running "));
+        Ok((running.count() == count).then_some(()))
     })?;
     let value = act()?;
-    shell::run(&rig.node, "workload stop burn")?;
+    shell::run(node, "workload stop burn")?;
     Ok(value)
 }
 

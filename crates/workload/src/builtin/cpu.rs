@@ -9,6 +9,7 @@ use core::hint::black_box;
 use embassy_time::{Duration, Instant};
 
 use crate::parameter::{Kind, Unit, Values};
+use crate::stride::Stride;
 use crate::{BoxFuture, Context, Failure, Parameter, Workload};
 
 static LOAD: Parameter = Parameter {
@@ -59,6 +60,7 @@ impl Workload for Cpu {
         Box::pin(async move {
             let expected = Blocks::expected(STEPS);
             let mut blocks = Blocks::default();
+            let mut stride = Stride::default();
             let mut debt = Debt::default();
             let mut began = context.now();
             let mut next = began + slice;
@@ -66,7 +68,7 @@ impl Workload for Cpu {
             let mut period = slice;
             loop {
                 let due = debt.due(period, slice, load);
-                let ended = work(&context, &mut blocks, &expected, began, due);
+                let ended = work(&context, &mut blocks, &expected, &mut stride, began, due);
                 let worked = ended.checked_duration_since(began).unwrap_or(Duration::MIN);
                 debt.settle(worked, slice);
                 context.add_busy(worked);
@@ -85,17 +87,28 @@ impl Workload for Cpu {
 }
 
 /// Works from `began` for `due` and returns when it ended.
-fn work(context: &Context<'_>, blocks: &mut Blocks, expected: &Blocks, began: Instant, due: Duration) -> Instant {
+fn work(
+    context: &Context<'_>,
+    blocks: &mut Blocks,
+    expected: &Blocks,
+    stride: &mut Stride,
+    began: Instant,
+    due: Duration,
+) -> Instant {
     let end = began + due;
     let mut now = began;
     while now < end {
-        let before = now;
-        *blocks = Blocks::compute(black_box(STEPS));
-        if *blocks != *expected {
-            context.add_errors(1);
+        let count = stride.steps(end - now);
+        for _ in 0..count {
+            *blocks = Blocks::compute(black_box(STEPS));
+            if *blocks != *expected {
+                context.add_errors(1);
+            }
         }
-        now = context.now();
-        context.add_operation(now.checked_duration_since(before).unwrap_or(Duration::MIN));
+        let before = core::mem::replace(&mut now, context.now());
+        let took = now.checked_duration_since(before).unwrap_or(Duration::MIN);
+        stride.note(count, took);
+        context.add_operations(count, took);
     }
     now
 }

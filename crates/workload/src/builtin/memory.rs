@@ -9,6 +9,7 @@ use core::hint::black_box;
 use embassy_time::{Duration, Instant};
 
 use crate::parameter::{Kind, Unit, Values};
+use crate::stride::Stride;
 use crate::{BoxFuture, Context, Failure, Parameter, Workload};
 
 static MODE: Parameter = Parameter {
@@ -98,22 +99,38 @@ struct Work<'a> {
     began: Instant,
     /// What the pass has taken before that.
     pass: Duration,
+    stride: Stride,
+    /// When the clock was looked at last, and how many chunks were done and are to be done between that and the next look.
+    looked: Instant,
+    done: u64,
+    wanted: u64,
 }
 
 impl<'a> Work<'a> {
     fn new(context: &'a Context<'a>) -> Self {
         let began = context.now();
-        Self { context, slice_end: began + SLICE, began, pass: Duration::MIN }
+        let (slice_end, pass, stride) = (began + SLICE, Duration::MIN, Stride::default());
+        Self { context, slice_end, began, pass, stride, looked: began, done: 0, wanted: 1 }
     }
 
     /// Lets go of the core if it is time to.
     async fn breathe(&mut self) {
-        if self.context.now() >= self.slice_end {
+        self.done += 1;
+        if self.done < self.wanted {
+            return;
+        }
+        let now = self.context.now();
+        self.stride.note(self.done, now.checked_duration_since(self.looked).unwrap_or(Duration::MIN));
+        self.looked = now;
+        if now >= self.slice_end {
             self.settle();
             self.context.pause().await;
             self.began = self.context.now();
             self.slice_end = self.began + SLICE;
+            self.looked = self.began;
         }
+        self.done = 0;
+        self.wanted = self.stride.steps(self.slice_end - self.looked);
     }
 
     /// Notes that a pass is done.

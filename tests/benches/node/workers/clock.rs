@@ -2,27 +2,23 @@
 //!
 //! Each busy core gets a processor of the host for itself, as many as the host can spare, and all else shares the others: where threads
 //! of two cores share a processor, one that waits for the lock of QEMU's devices gets it only when the host's scheduler
-//! comes round to it, 4 ms later, and that time is all that is measured. When the cores are idle, a thread of the host
-//! keeps the same processors busy instead: what a host's processors do to each other (clock, caches, hypervisor) is then in
+//! comes round to it, 4 ms later, and that time is all that is measured. When the node's cores are idle, those of a second node
+//! do the same work on the same processors: what a host's processors do to each other (clock, caches, memory, hypervisor) is then in
 //! both figures, and what differs is the node's own doing. The two take turns; the median of the ratios of neighbours counts.
 
-use std::hint::black_box;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use tests::lab::say;
-use tests::node::Rig;
+use tests::node::{Rig, TestNode};
 
 use super::{CHANGE_MAX, beside};
 use crate::network::{round_trips, tcp_in, tcp_out};
 use crate::report::{Goal, Report, median, percentile};
 
-const ROUNDS: usize = 16;
+const ROUNDS: usize = 24;
 /// Length of one throughput measurement.
 const SPAN: Duration = Duration::from_secs(1);
 /// Cores that run workloads.
@@ -44,26 +40,25 @@ pub(super) fn influence(report: &mut Report) -> Result<()> {
         return Ok(());
     }
     let rig = Rig::boot("")?;
+    let other = TestNode::start_with(&rig.lab, "", |config| config.nic = None)?;
     rig.node.settled_metrics()?;
-    place(&rig, others, own)?;
-    let result = measure_all(report, &rig, own);
+    place(&rig.node, others, own)?;
+    place(&other, others, own)?;
+    let result = measure_all(report, &rig, &other, own.len());
     sched_setaffinity(Pid::from_raw(0), &allowed)?;
     result
 }
 
-fn measure_all(report: &mut Report, rig: &Rig, own: &[usize]) -> Result<()> {
-    let cores = if own.len() == 1 { "1".to_owned() } else { format!("1-{}", own.len()) };
+fn measure_all(report: &mut Report, rig: &Rig, other: &TestNode, count: usize) -> Result<()> {
+    let cores = if count == 1 { "1".to_owned() } else { format!("1-{count}") };
     for (workload, rows) in [
         ("cpu", ["cpu, by the clock: TCP in", "  TCP out", "  ping 56 B, p50", "  cores that were busy"]),
         ("memory", ["memory, by the clock: TCP in", "  TCP out", "  ping 56 B, p50", "  cores that were busy"]),
     ] {
         let mut pairs = Vec::new();
         for round in 0..ROUNDS {
-            let idle = || {
-                let _busy = own.iter().map(|cpu| Burner::start(*cpu)).collect::<Result<Vec<_>>>()?;
-                measure(rig)
-            };
-            let busy = || beside(rig, workload, &cores, own.len(), || measure(rig));
+            let idle = || beside(other, workload, &cores, count, || measure(rig));
+            let busy = || beside(&rig.node, workload, &cores, count, || measure(rig));
             let pair = if round % 2 == 0 {
                 let idle = idle()?;
                 (idle, busy()?)
@@ -80,7 +75,7 @@ fn measure_all(report: &mut Report, rig: &Rig, own: &[usize]) -> Result<()> {
         report.add(rows[0], "% more", change(&|figures| figures.into), Goal::AtLeast(-CHANGE_MAX), "");
         report.add(rows[1], "% more", change(&|figures| figures.out), Goal::AtLeast(-CHANGE_MAX), "");
         report.add(rows[2], "% more", change(&|figures| figures.ping), Goal::AtMost(CHANGE_MAX), "");
-        report.add(rows[3], "", own.len() as f64, Goal::None, "");
+        report.add(rows[3], "", count as f64, Goal::None, "");
     }
     Ok(())
 }
@@ -91,14 +86,14 @@ fn measure(rig: &Rig) -> Result<Figures> {
 }
 
 /// Gives the threads of cores 1 and on a processor each, and the others of QEMU and of this program what is left.
-fn place(rig: &Rig, others: &[usize], own: &[usize]) -> Result<()> {
-    let cpus = rig.node.board().qmp("query-cpus-fast", serde_json::json!({}))?;
+fn place(node: &TestNode, others: &[usize], own: &[usize]) -> Result<()> {
+    let cpus = node.board().qmp("query-cpus-fast", serde_json::json!({}))?;
     let thread_of = |core: usize| {
         let cpu = cpus.as_array().into_iter().flatten().find(|cpu| cpu["cpu-index"] == core);
         cpu.and_then(|cpu| cpu["thread-id"].as_i64()).with_context(|| format!("no core {core} in {cpus}"))
     };
     let others = set(others)?;
-    for task in std::fs::read_dir(format!("/proc/{}/task", rig.node.board().pid()))? {
+    for task in std::fs::read_dir(format!("/proc/{}/task", node.board().pid()))? {
         let thread = task?.file_name().to_string_lossy().parse()?;
         sched_setaffinity(Pid::from_raw(thread), &others)?;
     }
@@ -116,38 +111,4 @@ fn set(processors: &[usize]) -> Result<CpuSet> {
     }
     ensure!(!processors.is_empty(), "no processor is left");
     Ok(set)
-}
-
-/// A thread of the host that keeps a processor busy until it is dropped.
-struct Burner {
-    is_over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<nix::Result<()>>>,
-}
-
-impl Burner {
-    fn start(processor: usize) -> Result<Self> {
-        let processor = set(&[processor])?;
-        let is_over = Arc::new(AtomicBool::new(false));
-        let over = is_over.clone();
-        let thread = std::thread::spawn(move || {
-            sched_setaffinity(Pid::from_raw(0), &processor)?;
-            let mut x = 1_u64;
-            while !over.load(Ordering::Relaxed) {
-                // A random step of Knuth's MMIX generator: integer arithmetic that can't be left out.
-                x = black_box(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
-            }
-            Ok(())
-        });
-        Ok(Self { is_over, thread: Some(thread) })
-    }
-}
-
-impl Drop for Burner {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        let result = self.thread.take().map(JoinHandle::join);
-        if !matches!(result, Some(Ok(Ok(())))) {
-            say(&format!("the processor was not kept busy: {result:?}"));
-        }
-    }
 }

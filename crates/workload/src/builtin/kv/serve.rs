@@ -245,9 +245,7 @@ impl Shared<'_> {
         let used = session.feed(server, bytes);
         session.is_unconfirmed |= server.facts.acks > 0 && server.facts.key_commands != key_commands;
         let count = server.facts.commands - before.0;
-        if let Some(each) = (self.context.now() - start).as_micros().checked_div(count) {
-            (0..count).for_each(|_| self.context.add_operation(Duration::from_micros(each)));
-        }
+        self.context.add_operations(count, self.context.now() - start);
         self.context.add_bytes(used as u64);
         self.context.add_errors(server.facts.refusals + server.facts.protocol_errors - before.1);
         if server.store.feed.has_readers() {
